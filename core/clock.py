@@ -1,0 +1,68 @@
+"""One tick per worker: the `date` field and all deadlines. The only reader of the time.
+
+A deadline is a float on the object it belongs to, looked at once a second; nobody makes a
+timer per request. Deadlines are therefore late by up to one tick, never early.
+"""
+
+import asyncio
+import time
+from email.utils import formatdate
+from typing import Protocol
+
+TICK_SECONDS = 1.0
+NEVER = float("inf")
+
+
+class Timed(Protocol):
+    """Something with a deadline on the clock."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """Act on a deadline that has passed; sets the next one, or `NEVER`."""
+
+
+class Clock:
+    """The time of one worker.
+
+    Attributes:
+        date: The value of the `date` field (RFC 9110, 6.6.1), renewed every tick.
+    """
+
+    def __init__(self) -> None:
+        self.date = formatdate(usegmt=True).encode()
+        self._watched: set[Timed] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def now(self) -> float:
+        """Return monotonic seconds, the scale of every deadline."""
+        return time.monotonic()
+
+    def start(self) -> None:
+        """Begin to tick in the running loop."""
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._run)
+
+    def stop(self) -> None:
+        """Stop ticking."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def watch(self, timed: Timed) -> None:
+        """Look at `timed.deadline` every tick from now on."""
+        self._watched.add(timed)
+
+    def forget(self, timed: Timed) -> None:
+        """Stop looking; harmless for what was never watched."""
+        self._watched.discard(timed)
+
+    def tick(self) -> None:
+        """Renew the date and act on every deadline that has passed."""
+        self.date = formatdate(usegmt=True).encode()
+        now = self.now()
+        for timed in [timed for timed in self._watched if timed.deadline <= now]:
+            timed.expire()
+
+    def _run(self) -> None:
+        self.start()
+        self.tick()

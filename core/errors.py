@@ -1,0 +1,53 @@
+"""The errors of the server, classed by whose fault they are and by how far they reach.
+
+AlphornError
+  ConfigError          the operator's: refuse to start, exit status 2, name the setting and the mend
+  StartupFailed        the application's lifespan said no: exit status 3
+  WireError            the peer's; carries the answer to give
+    StreamFault          this exchange only (`code`: an HTTP status or an HTTP/2 error code)
+    ConnectionFault      the whole connection (`code`: likewise)
+  UnexpectedMessage    the application's (also a RuntimeError): an ASGI message that the state forbids
+  Disconnected         the application's view of a peer that has left (also an OSError)
+
+A peer's fault is never logged as our error; our fault never reaches the peer in detail.
+"""
+
+
+class AlphornError(Exception):
+    """Base of every error that the server itself defines."""
+
+
+class ConfigError(AlphornError):
+    """A mistake of the operator. The message is one line: the cause, then the mend."""
+
+
+class StartupFailed(AlphornError):  # noqa: N818 - the ASGI name of the event
+    """The application answered `lifespan.startup.failed`, or raised with `--lifespan on`."""
+
+
+class WireError(AlphornError):
+    """A fault of the peer.
+
+    Attributes:
+        code: The answer to give: an HTTP status code on HTTP/1.1, an error code (RFC 9113, 7) on HTTP/2.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class StreamFault(WireError):  # noqa: N818 - fault says whose it is
+    """A fault that ends one exchange and leaves its neighbours alone."""
+
+
+class ConnectionFault(WireError):  # noqa: N818
+    """A fault after which nothing more of this connection can be trusted."""
+
+
+class UnexpectedMessage(AlphornError, RuntimeError):  # noqa: N818
+    """The application sent a message that is malformed or that its state forbids; raised out of `send()`."""
+
+
+class Disconnected(AlphornError, OSError):  # noqa: N818 - the ASGI word for it
+    """The peer has left; raised out of `send()` (ASGI www 2.4)."""

@@ -1,0 +1,123 @@
+"""From a request head and the facts of its connection to an ASGI scope."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from .asgi import HTTP_VERSIONS, Address, Fields, HttpScope, TlsExtension, WebSocketScope
+
+
+class ConnectionFacts:
+    """What does not change during a connection: who talks to whom, and how it is secured.
+
+    Attributes:
+        client: The peer's host and port, or None where it has none (a unix socket).
+        server: Our host and port, or the path of the unix socket and None.
+        secure: Whether the connection is TLS.
+        root_path: The prefix under which the application is mounted.
+        state: What the application left in its lifespan state; copied for each request.
+    """
+
+    __slots__ = ("_make_tls", "_tls", "client", "root_path", "secure", "server", "state")
+
+    def __init__(  # noqa: PLR0913 - the facts of a connection
+        self,
+        client: Address | None = None,
+        server: Address | None = None,
+        *,
+        make_tls: Callable[[], TlsExtension] | None = None,
+        root_path: str = "",
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.client = client
+        self.server = server
+        self.secure = make_tls is not None
+        self.root_path = root_path
+        self.state = state
+        self._make_tls = make_tls
+        self._tls: TlsExtension | None = None
+
+    @property
+    def tls(self) -> TlsExtension | None:
+        """The `tls` extension: built once, when first needed; None on clear connections."""
+        if self._tls is None and self._make_tls is not None:
+            self._tls = self._make_tls()
+        return self._tls
+
+
+class RequestHead(NamedTuple):
+    """A request head as a wire read it: checked, names in lower case, pseudo-headers removed."""
+
+    method: str
+    path: bytes
+    query: bytes
+    fields: Fields
+    http_version: str
+
+
+def http_scope(
+    facts: ConnectionFacts, request: RequestHead, extensions: Mapping[str, dict[str, Any]]
+) -> HttpScope:
+    """Build the scope of an HTTP exchange (ASGI www 2.5)."""
+    scope: HttpScope = {
+        "type": "http",
+        "asgi": HTTP_VERSIONS.copy(),
+        "http_version": request.http_version,
+        "method": request.method,
+        "scheme": "https" if facts.secure else "http",
+        "path": facts.root_path + decode_path(request.path),
+        "raw_path": request.path,
+        "query_string": request.query,
+        "root_path": facts.root_path,
+        "headers": request.fields,
+        "client": facts.client,
+        "server": facts.server,
+        "extensions": _extensions(facts, extensions),
+    }
+    if facts.state is not None:
+        scope["state"] = dict(facts.state)
+    return scope
+
+
+def websocket_scope(
+    facts: ConnectionFacts,
+    request: RequestHead,
+    extensions: Mapping[str, dict[str, Any]],
+    subprotocols: list[str],
+) -> WebSocketScope:
+    """Build the scope of a WebSocket exchange (ASGI www 2.5)."""
+    scope: WebSocketScope = {
+        "type": "websocket",
+        "asgi": HTTP_VERSIONS.copy(),
+        "http_version": request.http_version,
+        "scheme": "wss" if facts.secure else "ws",
+        "path": facts.root_path + decode_path(request.path),
+        "raw_path": request.path,
+        "query_string": request.query,
+        "root_path": facts.root_path,
+        "headers": request.fields,
+        "client": facts.client,
+        "server": facts.server,
+        "subprotocols": subprotocols,
+        "extensions": _extensions(facts, extensions),
+    }
+    if facts.state is not None:
+        scope["state"] = dict(facts.state)
+    return scope
+
+
+def decode_path(raw: bytes) -> str:
+    """Percent-decode a path once; bytes that are not UTF-8 become U+FFFD (`raw_path` keeps them)."""
+    if b"%" in raw:
+        raw = unquote_to_bytes(raw)
+    return raw.decode("utf-8", "replace")
+
+
+def _extensions(
+    facts: ConnectionFacts, extensions: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    mine: dict[str, dict[str, Any]] = {name: {} for name in extensions}
+    tls = facts.tls
+    if tls is not None:
+        mine["tls"] = {**tls, "client_cert_chain": list(tls["client_cert_chain"])}
+    return mine

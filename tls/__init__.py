@@ -1,0 +1,1 @@
+"""Certificates, TLS contexts and ALPN. Knows `core`; knows no protocol: handlers are handed in."""
