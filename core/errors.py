@@ -2,6 +2,7 @@
 
 AlphornError
   ConfigError          the operator's: refuse to start, exit status 2, name the setting and the mend
+    ApplicationFailed    likewise: the application's own module or factory raised; carries its traceback
   StartupFailed        the application's lifespan said no: exit status 3
   WireError            the peer's; carries the answer to give
     StreamFault          this exchange only (`code`: an HTTP status or an HTTP/2 error code)
@@ -19,6 +20,18 @@ class AlphornError(Exception):
 
 class ConfigError(AlphornError):
     """A mistake of the operator. The message is one line: the cause, then the mend."""
+
+
+class ApplicationFailed(ConfigError):  # noqa: N818 - says whose failure it is
+    """The application's module or factory raised while it was loaded.
+
+    Attributes:
+        trace: The traceback to print before the message: the application's frames only, many lines.
+    """
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.trace = trace
 
 
 class StartupFailed(AlphornError):  # noqa: N818 - the ASGI name of the event
