@@ -1,55 +1,40 @@
-"""The settings, each written once: type, default, unit and meaning.
+"""The settings, each written once: type, default, unit and meaning; and what they must be together.
 
 Command-line flags, `SERVE_*` environment variables, TOML keys and docs/reference.md are all
 derived from the fields of `Config`; nothing else in the project spells a default.
+A `Config` that exists is valid in itself; whether its files, ports and modules exist is found out in use.
 """
 
-import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-
-def setting(  # noqa: PLR0913 - one argument per thing a setting can say about itself
-    default: Any,
-    doc: str,
-    *,
-    section: str,
-    unit: str = "",
-    short: str = "",
-    secret: bool = False,
-    at_least: float | None = None,
-) -> Any:
-    """Declare one setting.
-
-    Args:
-        default: The value when nobody says otherwise. Safe on the open internet.
-        doc: What it does and, for a limit, why this number; shown by `--help` and in the reference.
-        section: The heading it stands under in `--help` and in the reference.
-        unit: "seconds" or "bytes" for a quantity.
-        short: A one-letter flag, such as "-b".
-        secret: Never shown by `--print-config`.
-        at_least: The smallest value that makes sense.
-    """
-    metadata = {
-        "doc": doc,
-        "section": section,
-        "unit": unit,
-        "short": short,
-        "secret": secret,
-        "at_least": at_least,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+from .errors import ConfigError
+from .schema import describe, setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Every setting of the server. Immutable: it is shared by all connections of a worker."""
+    """Every setting of the server. Immutable: it is shared by all connections of a worker.
+
+    docs/reference.md describes each of them.
+
+    Raises:
+        ConfigError: A value has the wrong type or is outside its limits, or two do not go together.
+    """
 
     # --- Application
     factory: bool = setting(
         False, "APP names a function that returns the application.", section="Application"
     )
-    app_dir: str = setting(".", "Folder from which APP is imported.", section="Application")
+    app_dir: str = setting(
+        ".",
+        "Folder from which APP is imported.",
+        section="Application",
+        unit="folder",
+        pattern=".+",
+        example=".",
+    )
     interface: Literal["auto", "asgi3", "asgi2", "wsgi"] = setting(
         "auto", "Kind of application; auto looks at its signature.", section="Application"
     )
@@ -59,7 +44,11 @@ class Config:
         section="Application",
     )
     root_path: str = setting(
-        "", "Path prefix under which a proxy mounts the application.", section="Application"
+        "",
+        "Path prefix under which a proxy mounts the application, such as /api.",
+        section="Application",
+        pattern="(/.*[^/])?",
+        example="/api",
     )
 
     # --- Sockets
@@ -69,29 +58,50 @@ class Config:
         "unix:/PATH or fd://N. Port 0 takes a free port. Replaces --host and --port.",
         section="Sockets",
         short="-b",
+        unit="address",
     )
-    host: str = setting("127.0.0.1", "Host to listen on when no --bind is given.", section="Sockets")
-    port: int = setting(8000, "Port to listen on when no --bind is given.", section="Sockets", at_least=0)
+    host: str = setting(
+        "127.0.0.1",
+        "Host to listen on when no --bind is given.",
+        section="Sockets",
+        unit="host",
+        pattern=".+",
+        example="127.0.0.1",
+    )
+    port: int = setting(
+        8000,
+        "Port to listen on when no --bind is given; 0 takes a free port.",
+        section="Sockets",
+        at_least=0,
+        at_most=65535,
+    )
     backlog: int = setting(
-        2048, "Connections the kernel may hold that were not accepted yet.", section="Sockets", at_least=1
+        2048,
+        "Connections the kernel may hold that were not accepted yet.",
+        section="Sockets",
+        at_least=1,
+        at_most=65535,
     )
 
     # --- TLS
     certfile: str | None = setting(
-        None, "PEM file with the server's certificate, then its chain.", section="TLS"
+        None, "PEM file with the server's certificate, then its chain.", section="TLS", unit="file"
     )
     keyfile: str | None = setting(
-        None, "PEM file with the private key, if it is not in --certfile.", section="TLS"
+        None, "PEM file with the private key, if it is not in --certfile.", section="TLS", unit="file"
     )
     keyfile_password: str | None = setting(
-        None, "Password of an encrypted private key.", section="TLS", secret=True
+        None,
+        "Password of an encrypted private key. Better in the variable: others can see flags in the process list.",
+        section="TLS",
+        secret=True,
     )
     dev_tls: bool = setting(
         False, "Serve TLS with a certificate made here by a local development CA.", section="TLS"
     )
     handshake_timeout: float = setting(
         10.0,
-        "How long a client may take for the TLS handshake (Go and Caddy users set 10).",
+        "How long a client may take for the TLS handshake (Go's HTTP client: 10, asyncio: 60).",
         section="TLS",
         unit="seconds",
         at_least=0.1,
@@ -174,6 +184,7 @@ class Config:
         "Requests a client may have open at once on one HTTP/2 connection (nginx: 128).",
         section="Limits",
         at_least=1,
+        at_most=2**31 - 1,  # RFC 9113, 5.1.1: there are no more stream identifiers
     )
     stream_window: int = setting(
         256 * 1024,
@@ -181,13 +192,15 @@ class Config:
         section="Limits",
         unit="bytes",
         at_least=1,
+        at_most=2**31 - 1,  # RFC 9113, 6.9.1
     )
     connection_window: int = setting(
         4 * 1024 * 1024,
         "The same for a whole HTTP/2 connection.",
         section="Limits",
         unit="bytes",
-        at_least=65535,
+        at_least=65535,  # RFC 9113, 6.9.2: the window a connection begins with, which cannot shrink
+        at_most=2**31 - 1,
     )
     write_high_mark: int = setting(
         64 * 1024,
@@ -217,5 +230,56 @@ class Config:
     )
     access_log: bool = setting(True, "Log one line per request.", section="Run time and logs")
     server_header: str = setting(
-        "alphorn", "Value of the server field in answers; empty sends none.", section="Run time and logs"
+        "alphorn",
+        "Value of the server field in answers; empty sends none.",
+        section="Run time and logs",
+        pattern="([!-~]([ -~]*[!-~])?)?",  # a field value (RFC 9110, 5.5), in ASCII
+        example="alphorn",
     )
+
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in DEFAULTS}
+        for declared in SETTINGS:
+            declared.check(values[declared.name], declared.name)
+        check_together({name: value for name, value in values.items() if value != DEFAULTS[name]})
+
+
+SETTINGS = describe(Config)
+DEFAULTS: Mapping[str, Any] = {declared.name: declared.default for declared in SETTINGS}
+
+_APART = (
+    ("bind", "host", "which names the host itself: drop {other}"),
+    ("bind", "port", "which names the port itself: drop {other}"),
+    ("dev_tls", "certfile", "which makes a certificate itself: drop one of them"),
+    ("dev_tls", "keyfile", "which makes a key itself: drop one of them"),
+    ("dev_tls", "keyfile_password", "which makes a key itself: drop one of them"),
+)
+_NEEDED = (("keyfile", "certfile"), ("keyfile_password", "certfile"))
+
+
+def check_together(given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
+    """Refuse settings that contradict each other. Each by itself has been checked before.
+
+    Args:
+        given: The settings that somebody gave, by field name; the others have their defaults.
+        label: What the operator called a setting, or would have to call it, by its field name.
+
+    Raises:
+        ConfigError: The message names both and says which to drop or what to add.
+    """
+    present = {name for name, value in given.items() if value not in (None, ()) and value is not False}
+    for name, other, reason in _APART:
+        if {name, other} <= present:
+            mend = reason.format(other=label(other))
+            raise ConfigError(f"{label(other)} cannot stand beside {label(name)}, {mend}")
+    for name, other in _NEEDED:
+        if name in present and other not in present:
+            raise ConfigError(f"{label(name)} is of no use without {label(other)}: add {label(other)}")
+
+    tls = not present.isdisjoint(("certfile", "dev_tls"))
+    wires = ("http1", "http2") if tls else ("http1", "h2c")
+    if not any({**DEFAULTS, **given}[name] for name in wires):
+        off = " and ".join(label(name) for name in wires)
+        raise ConfigError(
+            f"{off} leave no protocol to serve {'with' if tls else 'without'} TLS: drop one of them"
+        )
