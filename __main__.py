@@ -1,0 +1,129 @@
+"""The command: `serve`, `alphorn` and `python -m alphorn`.
+
+Options are generated from the schema in core/config.py. The server and everything heavy is imported
+only when there is something to serve: `serve --help` and a completion in the shell must be quick.
+Whatever the operator did wrong is one line on stderr and exit status 2.
+"""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from . import __version__
+from .core.config import SETTINGS, Config
+from .core.errors import ApplicationFailed, ConfigError, StartupFailed
+from .core.schema import Setting
+from .core.settings import APP, as_toml, gather
+
+DEMO = "alphorn.demo:app"
+
+
+class SettingOption(click.Option):
+    """The flag of one setting. Values are taken as they are; core/settings.py judges them."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.section = setting.section
+        names = [setting.short, setting.flag] if setting.short else [setting.flag]
+        details: dict[str, Any] = {"metavar": setting.metavar, "multiple": setting.kind is tuple}
+        if setting.kind is bool:
+            names, details = [f"{setting.flag}/--no-{setting.key}"], {}
+        elif setting.unit in ("file", "folder"):
+            details["type"] = click.Path(file_okay=setting.unit == "file")  # for the shell's completion
+        elif setting.choices:
+            details["shell_complete"] = lambda _context, _option, start: [
+                choice for choice in setting.choices if choice.startswith(start)
+            ]
+        default = f"  [default: {setting.default_text}]" if setting.default_text else ""
+        super().__init__([*names, setting.name], default=None, help=setting.doc + default, **details)
+
+
+class ServeCommand(click.Command):
+    """A command whose `--help` lists the options under their sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those of the command itself last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record:
+                sections.setdefault(getattr(option, "section", "Command"), []).append(record)
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+
+@click.command(
+    "serve",
+    cls=ServeCommand,
+    params=[click.Argument([APP.name], required=False, metavar="APP"), *map(SettingOption, SETTINGS)],
+    epilog="Sizes may be written like 64KiB or 16MiB, times like 500ms, 30s or 5m. Every option is also "
+    "a variable (--log-level: SERVE_LOG_LEVEL) and a key in TOML (log-level), in the file named by "
+    "--config or in [tool.serve] of ./pyproject.toml. A flag is stronger than a variable, a variable "
+    "than a file.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="Read settings from this TOML file (variable: SERVE_CONFIG).",
+)
+@click.option("--demo", is_flag=True, help="Serve the demonstration that comes with Alphorn instead of APP.")
+@click.option(
+    "--print-config", is_flag=True, help="Print the effective settings and their origins, and exit."
+)
+@click.version_option(__version__, message="alphorn %(version)s", help="Print the version and exit.")
+def command(
+    config_file: str | None, demo: bool, print_config: bool, **flags: Any
+) -> tuple[str, Config] | None:
+    """Serve APP, an ASGI or WSGI application given as MODULE:ATTRIBUTE, over HTTP/1.1, HTTP/2 and WebSocket."""
+    if demo:
+        if flags[APP.name] is not None:
+            raise ConfigError("--demo serves an application of its own: drop --demo or APP")
+        # What the file or the environment say about their application is not true of this one.
+        flags |= {APP.name: DEMO, "factory": False, "interface": "auto"}
+    settings = gather(flags, os.environ, config_file)
+    if print_config:
+        click.echo(as_toml(settings), nl=False)
+        return None
+    if settings.app is None:
+        raise ConfigError(
+            "no application to serve: name one, such as `serve module:app`, or try `serve --demo`"
+        )
+    return settings.app, settings.config
+
+
+def main() -> int:
+    """Run the command with the arguments of this process.
+
+    Returns:
+        The exit status: 0, 2 after a mistake of the operator, 3 if the application did not start.
+    """
+    try:
+        chosen = command.main(standalone_mode=False)
+        if isinstance(chosen, tuple):  # not after --help and the like
+            from .server import run  # noqa: PLC0415 - see the module docstring
+
+            run(*chosen)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except ApplicationFailed as error:
+        return _fail(str(error), 2, error.trace)
+    except ConfigError as error:
+        return _fail(str(error), 2)
+    except StartupFailed as error:
+        return _fail(str(error), 3)
+    except (KeyboardInterrupt, click.Abort):
+        pass  # interrupted before the server took the signal over: there is nothing to end
+    return 0
+
+
+def _fail(message: str, status: int, trace: str = "") -> int:
+    click.echo(f"{trace}Error: {message}", err=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
