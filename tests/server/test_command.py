@@ -278,22 +278,20 @@ def test_an_application_that_refuses_to_start_is_exit_status_3(command: Command)
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
 def test_a_signal_ends_it_with_status_0(command: Command, stop: signal.Signals) -> None:
     command.write("shop.py", "async def app(scope, receive, send): ...")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "alphorn", "--port", "0", "--lifespan", "off", "shop:app"],
         cwd=command.folder,
         env=command.environment,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stderr is not None
-        while "http://127.0.0.1:" not in (line := process.stderr.readline()):
-            assert line, "it ended before it said where it listens"
-        process.send_signal(stop)
-        rest = process.stderr.read()
-        assert process.wait(PATIENCE_SECONDS) == 0
-        assert "Traceback" not in rest
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+    ) as process:
+        try:
+            assert process.stderr is not None
+            while "http://127.0.0.1:" not in (line := process.stderr.readline()):
+                assert line, "it ended before it said where it listens"
+            process.send_signal(stop)
+            rest = process.stderr.read()
+            assert process.wait(PATIENCE_SECONDS) == 0
+            assert "Traceback" not in rest
+        finally:
+            process.kill()
