@@ -1,0 +1,31 @@
+"""Waits with an end: a test that would hang fails instead, and says what it waited for."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+PATIENCE_SECONDS = 5.0
+"""How long a test waits for one thing before it fails; nothing here takes that long on purpose."""
+
+
+@contextlib.asynccontextmanager
+async def within(what: str, seconds: float = PATIENCE_SECONDS) -> AsyncIterator[None]:
+    """Fail with "waited ... for `what`" when the body takes longer than `seconds`."""
+    try:
+        async with asyncio.timeout(seconds) as timer:
+            yield
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise AssertionError(f"waited {seconds:g} s for {what}") from None
+
+
+async def stays_pending(task: asyncio.Future[Any], seconds: float = 0.1) -> bool:
+    """Tell whether `task` is still waiting after `seconds`.
+
+    One-sided: on a slow machine it may say yes too early, never no by mistake. Where the protocol
+    has a round trip (a PING, a sibling stream), that proves more and is faster.
+    """
+    await asyncio.wait({task}, timeout=seconds)
+    return not task.done()
