@@ -351,6 +351,11 @@ def test_tool_serve_in_pyproject_is_read_unasked() -> None:
     assert settings.labels["port"] == "tool.serve.port in pyproject.toml"
 
 
+def test_another_pyproject_can_be_asked_for() -> None:
+    Path("sub").mkdir()
+    assert from_file("[tool.serve]\nport = 1", "sub/pyproject.toml").port == 1
+
+
 def test_another_file_replaces_pyproject() -> None:
     Path("pyproject.toml").write_text("[tool.serve]\nport = 1\nmax-fields = 1", "utf-8")
     config = from_file("port = 2")
