@@ -1,0 +1,127 @@
+"""An acceptor on a socket of its own, with handlers that say who they are and then echo."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any, cast
+
+from alphorn.core.clock import Clock
+from alphorn.core.config import Config
+from alphorn.core.scope import ConnectionFacts
+from alphorn.tls.acceptor import Acceptor, Handlers
+
+from .waiting import within
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something in the kernel or in the loop that nobody can await."""
+    async with within(what):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.001)
+
+
+class SteeredClock(Clock):
+    """A clock that goes on only when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 1000.0
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+        self.tick()
+
+
+class Echo(asyncio.Protocol):
+    """Says the name of its protocol, then echoes; records what happens to it."""
+
+    def __init__(self, door: "Door", name: str, facts: ConnectionFacts) -> None:
+        self.name = name
+        self.facts = facts
+        self.received = b""
+        self.events: list[str] = []
+        self.transport: asyncio.Transport
+        door.handlers.append(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.events.append("made")
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(self.name.encode() + b":")
+
+    def data_received(self, data: bytes) -> None:
+        self.events.append("data")
+        self.received += data
+        self.transport.write(data)
+
+    def eof_received(self) -> None:
+        self.events.append("eof")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.events.append("lost")
+
+
+class Door:
+    """The acceptor, and all that a test wants to see of it."""
+
+    def __init__(
+        self, listener: socket.socket, config: Config, context: ssl.SSLContext | None, state: dict[str, Any]
+    ) -> None:
+        self.clock = SteeredClock()
+        self.handlers: list[Echo] = []
+        self.listener = listener
+        self.complaints: list[dict[str, Any]] = []
+        handlers = Handlers(
+            partial(Echo, self, "http1") if config.http1 else None,
+            partial(Echo, self, "http2") if config.http2 else None,
+        )
+        self.acceptor = Acceptor(
+            listener, handlers, clock=self.clock, config=config, context=context, state=state
+        )
+
+    @property
+    def port(self) -> int:
+        port: int = self.listener.getsockname()[1]
+        return port
+
+    @property
+    def undecided(self) -> int:
+        """How many connections have not chosen a protocol yet."""
+        return len(self.acceptor._reception.arrivals)
+
+    async def wait_for_undecided(self, count: int) -> None:
+        await until(lambda: self.undecided == count, f"{count} undecided connections")
+
+
+@contextlib.asynccontextmanager
+async def open_door(
+    config: Config,
+    context: ssl.SSLContext | None = None,
+    *,
+    listener: socket.socket | None = None,
+    state: dict[str, Any] | None = None,
+) -> AsyncIterator[Door]:
+    """Accept on a port of 127.0.0.1; at the end nothing may be left over, and nobody may have complained."""
+    listener = listener or socket.create_server(("127.0.0.1", 0))
+    loop = asyncio.get_running_loop()
+    before = asyncio.all_tasks()
+    with listener:
+        door = Door(listener, config, context, state or {})
+        loop.set_exception_handler(lambda _, what: door.complaints.append(what))
+        door.acceptor.start()
+        try:
+            yield door
+        finally:
+            door.acceptor.close()
+            for handler in door.handlers:
+                handler.transport.abort()
+        await until(lambda: not asyncio.all_tasks() - before, "the tasks to end")
+        await until(lambda: not door.acceptor._reception.tasks, "the last callbacks")
+        assert door.undecided == 0
+        assert not door.clock._watched
+        assert door.complaints == []

@@ -1,0 +1,126 @@
+"""Accept connections, find out their protocol, hand them to its handler, step out of the way.
+
+One `Acceptor` per listening socket. It takes connections itself, rather than through
+`loop.create_server`, because the first bytes of a TLS connection are looked at before TLS starts.
+What happens between `accept()` and the handler is in `arrival`.
+
+Invariants:
+- Nothing here outlives the choice: no wrapper, no task, no deadline per established connection.
+- The listening socket belongs to the caller, before and after.
+"""
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.clock import NEVER, Clock, Timed
+from ..core.config import Config
+from ..core.log import error_log
+from .arrival import ClearArrival, HandlerFactory, Handlers, Reception, TlsArrival
+from .context import ServerContext, alpn_protocols
+
+__all__ = ["Acceptor", "HandlerFactory", "Handlers"]
+
+BATCH = 32
+"""Connections accepted per wake-up: enough that a burst costs few of them, few enough that the
+connections there already wait no longer than about a millisecond. (nginx takes one, or all with
+`multi_accept`; asyncio up to its backlog.)"""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_UNIX = getattr(socket, "AF_UNIX", None)
+
+
+class Acceptor:
+    """Takes the connections of one listening socket.
+
+    Attributes:
+        deadline: When to accept again, after the system refused to.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that the composition root has
+        self,
+        listener: socket.socket,
+        handlers: Handlers,
+        *,
+        clock: Clock,
+        config: Config,
+        context: ssl.SSLContext | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.deadline = NEVER
+        self._listener = listener
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._arrival = ClearArrival if context is None else TlsArrival
+        self._reception = Reception(
+            handlers=handlers,
+            clock=clock,
+            config=config,
+            context=context,
+            alpn=frozenset(name.encode() for name in alpn_protocols(config)),
+            certificate=context.certificate if isinstance(context, ServerContext) else None,
+            state=state,
+        )
+
+    def start(self) -> None:
+        """Begin to accept, in the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        """Stop accepting and drop the connections that have not chosen a protocol yet.
+
+        Connections that were handed over go on. Calling it again does nothing.
+        """
+        if self._loop is None:
+            return
+        self._loop.remove_reader(self._listener)
+        self._loop = None
+        self._clock.forget(self)
+        for arrival in tuple(self._reception.arrivals):
+            arrival.drop()
+
+    def expire(self) -> None:
+        """Accept again after a pause."""
+        self.deadline = NEVER
+        self._clock.forget(self)
+        if self._loop is not None:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(BATCH):
+            try:
+                accepted, peer = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:  # the client left while it waited in the backlog
+                continue
+            except OSError as error:
+                self._pause(error)
+                return
+            accepted.setblocking(False)
+            if accepted.family != _UNIX:
+                # asyncio does it only for sockets that were made with an explicit protocol number.
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._arrival(self._reception, accepted, peer)
+
+    def _pause(self, error: OSError) -> None:
+        """Stop accepting until the next tick of the clock.
+
+        The listener stays readable, so going on would spin. Connections wait in the backlog
+        meanwhile, and those that close give their descriptors back.
+        """
+        assert self._loop is not None
+        mend = "; raise the limit of open files (ulimit -n)" if error.errno in _EXHAUSTED else ""
+        error_log.error("cannot accept connections, trying again in a moment: %s%s", error.strerror, mend)
+        self._loop.remove_reader(self._listener)
+        self.deadline = self._clock.now()
+        self._clock.watch(self)
+
+
+if TYPE_CHECKING:
+    _: type[Timed] = Acceptor

@@ -1,0 +1,317 @@
+"""One accepted connection, from `accept()` until its protocol is known.
+
+Invariants:
+- An arrival ends in exactly one way: handed over to a handler, dropped, or lost. Until then it
+  is in `Reception.arrivals` and on the clock, afterwards in neither.
+- Whoever is handed a connection gets `connection_made` and every byte once, as if the transport
+  had been its own from the start.
+- TLS is looked at with MSG_PEEK only: OpenSSL sees the whole conversation and decides it. The
+  one exception is a client whose ALPN offer has nothing for us, because Python's `ssl` cannot
+  send the alert that RFC 7301, 3.2 demands.
+- A peer's fault is one debug line. It never reaches the loop's exception handler.
+
+Knows no protocol but the bytes by which HTTP/2 and TLS announce themselves.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from ..core.clock import Clock
+from ..core.config import Config
+from ..core.log import error_log, format_address
+from ..core.scope import ConnectionFacts
+from ..core.sockets import address_of
+from .client_hello import HANDSHAKE_RECORD, MAX_RECORD_BYTES, bytes_wanted, offered_protocols
+from .peer import tls_extension
+
+HandlerFactory: TypeAlias = Callable[[ConnectionFacts], asyncio.Protocol]
+"""Makes the handler of one connection."""
+
+
+class Handlers(NamedTuple):
+    """Who handles which protocol; None where it is switched off."""
+
+    http1: HandlerFactory | None
+    http2: HandlerFactory | None
+
+
+HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""The first bytes of every HTTP/2 connection (RFC 9113, 3.4)."""
+
+NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
+"""A TLS record: the fatal alert 120 (RFC 7301, 3.2; RFC 8446, 6)."""
+
+LINGER_SECONDS: Final = 2.0
+"""How long a refused client may take to read the answer and close. nginx lingers 5 seconds between
+reads; here no more than one small answer is under way."""
+
+_DISCARD_BYTES = 64 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class Reception:
+    """What all arrivals of one listener share."""
+
+    handlers: Handlers
+    clock: Clock
+    config: Config
+    context: ssl.SSLContext | None
+    alpn: frozenset[bytes]
+    certificate: str | None
+    state: Mapping[str, Any] | None
+    arrivals: set["Arrival"] = field(default_factory=set)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+
+def opens_http2(first: bytes) -> bool | None:
+    """Tell whether a connection opens with the HTTP/2 preface; None while it still may."""
+    if first.startswith(HTTP2_PREFACE):
+        return True
+    return None if HTTP2_PREFACE.startswith(first) else False
+
+
+class Arrival(asyncio.Protocol):
+    """One connection whose protocol is not known yet; the transport's own protocol meanwhile."""
+
+    __slots__ = ("_peer", "_reception", "_socket", "_task", "_transport", "deadline")
+
+    def __init__(self, reception: Reception, accepted: socket.socket, peer: Any, seconds: float) -> None:
+        self._reception = reception
+        self._socket = accepted
+        self._peer = peer
+        self._task: asyncio.Task[Any] | None = None
+        self._transport: asyncio.Transport | None = None
+        self.deadline = reception.clock.now() + seconds
+        reception.arrivals.add(self)
+        reception.clock.watch(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, after the TLS handshake where there is one."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection that ended before it chose a protocol."""
+        self._leave()
+
+    def expire(self) -> None:
+        """Drop a client that took too long."""
+        self._debug("no protocol chosen in time")
+        self.drop()
+
+    def drop(self) -> None:
+        """Close at once, whatever stage the connection is in."""
+        self._leave()
+        if self._transport is not None:
+            self._transport.abort()
+        elif self._task is not None:
+            self._task.cancel()
+        else:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+
+    def _connect(self, context: ssl.SSLContext | None) -> None:
+        """Have the loop make a transport of the socket; with a context, after the TLS handshake."""
+        loop = asyncio.get_running_loop()
+        seconds = self._reception.config.handshake_timeout if context is not None else None
+        connecting = loop.connect_accepted_socket(
+            lambda: self, self._socket, ssl=context, ssl_handshake_timeout=seconds
+        )
+        self._task = loop.create_task(connecting)
+        self._task.add_done_callback(self._connected)
+        self._reception.tasks.add(self._task)
+
+    def _connected(self, task: asyncio.Task[Any]) -> None:
+        self._reception.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, OSError):
+            self._debug(f"connection failed: {_reason(error)}")
+        elif error is not None:
+            error_log.error("a connection could not be set up", exc_info=error)
+        if self._transport is None:
+            # Failed, cancelled (perhaps before its first step), or lost in mid-handshake: the
+            # loop's transport, if there was one, has let go of the socket already.
+            self._leave()
+            self._socket.close()
+
+    def _hand_over(self, factory: HandlerFactory | None, first: bytes = b"") -> asyncio.Protocol | None:
+        """Give the connection to a handler and step out of the way; close it where there is none.
+
+        Returns:
+            The handler.
+        """
+        self._leave()
+        transport = self._transport
+        assert transport is not None
+        if factory is None:
+            self._debug("no handler for its protocol")
+            transport.close()
+            return None
+        handler = factory(self._facts(transport))
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        if first and not transport.is_closing():
+            handler.data_received(first)
+        return handler
+
+    def _facts(self, transport: asyncio.Transport) -> ConnectionFacts:
+        reception = self._reception
+        secure = reception.context is not None
+        return ConnectionFacts(
+            address_of(self._peer),
+            address_of(self._socket.getsockname()),
+            make_tls=partial(tls_extension, transport, reception.certificate) if secure else None,
+            root_path=reception.config.root_path,
+            state=reception.state,
+        )
+
+    def _leave(self) -> None:
+        self._reception.arrivals.discard(self)
+        self._reception.clock.forget(self)
+
+    def _debug(self, what: str) -> None:
+        if error_log.isEnabledFor(logging.DEBUG):
+            error_log.debug("%s: %s", format_address(address_of(self._peer)), what)
+
+
+class ClearArrival(Arrival):
+    """A connection without TLS: its first bytes choose."""
+
+    __slots__ = ("_first",)
+
+    def __init__(self, reception: Reception, accepted: socket.socket, peer: Any) -> None:
+        super().__init__(reception, accepted, peer, reception.config.head_timeout)
+        self._first = b""
+        self._connect(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Look at the first bytes; hand over as soon as they are telling."""
+        self._first += data
+        http1, http2 = self._reception.handlers
+        known = self._reception.config.h2c and http2 is not None
+        prior_knowledge = opens_http2(self._first) if known else False
+        if prior_knowledge is not None:
+            self._hand_over(http2 if prior_knowledge else http1, self._first)
+
+    def eof_received(self) -> bool | None:
+        """Let HTTP/1.1 answer a preface that broke off; a connection without a byte just ends."""
+        if not self._first:
+            return False
+        handler = self._hand_over(self._reception.handlers.http1, self._first)
+        return handler.eof_received() if handler is not None else False
+
+
+class TlsArrival(Arrival):
+    """A connection to a TLS listener: its ClientHello, then the handshake, then ALPN chooses."""
+
+    __slots__ = ("_low_mark",)
+
+    def __init__(self, reception: Reception, accepted: socket.socket, peer: Any) -> None:
+        super().__init__(reception, accepted, peer, reception.config.handshake_timeout)
+        self._low_mark = 1
+        asyncio.get_running_loop().add_reader(accepted, self._look)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hand over to the handler of the protocol that ALPN chose; without ALPN it is HTTP/1.1."""
+        super().connection_made(transport)
+        http1, http2 = self._reception.handlers
+        chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+        self._hand_over(http2 if chosen == "h2" else http1)
+
+    def _look(self) -> None:
+        """Look at what has come so far, without taking it."""
+        try:
+            data = self._socket.recv(MAX_RECORD_BYTES, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            data = b""
+            self._debug(_reason(error))
+        if not data:
+            self.drop()
+        elif data[0] != HANDSHAKE_RECORD:
+            self._refuse_clear_text(data)
+        elif not self._wait_for(bytes_wanted(data), len(data)):
+            self._greet(data)
+
+    def _wait_for(self, wanted: int, seen: int) -> bool:
+        """Be woken again when `wanted` bytes are there, not for each segment of them.
+
+        Returns:
+            False when there is nothing to wait for: they are all there, or fewer came than were
+            asked for, so the client has closed or the system does not honour the mark.
+        """
+        if seen >= wanted or seen < self._low_mark:
+            return False
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+        except OSError:
+            return False
+        self._low_mark = wanted
+        return True
+
+    def _greet(self, data: bytes) -> None:
+        """Start the handshake, unless no protocol could come of it."""
+        offered = offered_protocols(data)
+        if offered is not None and self._reception.alpn.isdisjoint(offered):
+            self._refuse(NO_APPLICATION_PROTOCOL, f"no protocol for us in its ALPN offer {offered}")
+            return
+        asyncio.get_running_loop().remove_reader(self._socket)
+        if self._low_mark > 1:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        self._connect(self._reception.context)
+
+    def _refuse_clear_text(self, data: bytes) -> None:
+        if data[:1].isalpha():  # every HTTP method, and the HTTP/2 preface, begins with a letter
+            self._refuse(_https_expected(self._reception.clock.date), "HTTP in clear text on a TLS port")
+        else:
+            self._debug("neither TLS nor HTTP on a TLS port")
+            self.drop()
+
+    def _refuse(self, answer: bytes, reason: str) -> None:
+        """Answer without TLS and close so that the answer arrives.
+
+        A close with unread input resets the connection, and the reset can overtake the answer
+        (RFC 9112, 9.6). So the input is read until the client closes, for `LINGER_SECONDS`.
+        """
+        self._debug(reason)
+        try:
+            self._socket.send(answer)
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.drop()
+            return
+        self.deadline = self._reception.clock.now() + LINGER_SECONDS
+        asyncio.get_running_loop().add_reader(self._socket, self._discard)
+
+    def _discard(self) -> None:
+        try:
+            closed = not self._socket.recv(_DISCARD_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            closed = True
+        if closed:
+            self.drop()
+
+
+def _reason(error: OSError) -> str:
+    # OpenSSL's own word (such as NO_SHARED_CIPHER) is shorter than its sentence.
+    return getattr(error, "reason", None) or str(error) or "closed by the client"
+
+
+def _https_expected(date: bytes) -> bytes:
+    body = b"This port speaks HTTPS: begin the address with https://\n"
+    return (
+        b"HTTP/1.1 400 Bad Request\r\n"
+        b"date: %s\r\n"
+        b"content-type: text/plain; charset=utf-8\r\n"
+        b"content-length: %d\r\n"
+        b"connection: close\r\n"
+        b"\r\n%s"
+    ) % (date, len(body), body)
