@@ -195,6 +195,11 @@ class Http2Exchange(ClientExchange):
         self.pushed_request: Fields = []
 
     @property
+    def stopped(self) -> bool:
+        """Whether the request can go no further; a complete response alone does not stop it."""
+        return self.abandoned or self.reset_code is not None or self._client.ended
+
+    @property
     def send_window(self) -> int:
         """How many bytes the server would take now, as far as has been read: of stream and connection."""
         return self._client.connection.local_flow_control_window(self.stream_id)
@@ -204,8 +209,8 @@ class Http2Exchange(ClientExchange):
         connection = self._client.connection
         view = memoryview(data)
         while view:
-            await self._client.until(lambda: self._stopped or self.send_window > 0, "flow-control window")
-            if self._stopped:
+            await self._client.until(lambda: self.stopped or self.send_window > 0, "flow-control window")
+            if self.stopped:
                 raise ExchangeCut(f"cannot send: {self._ending}")
             size = min(len(view), self.send_window, connection.max_outbound_frame_size)
             connection.send_data(self.stream_id, bytes(view[:size]), end_stream=end and size == len(view))
@@ -224,10 +229,9 @@ class Http2Exchange(ClientExchange):
 
     async def abandon(self, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
         """Leave: reset the stream."""
-        if not self._stopped:
-            self.abandoned = True
-            self._client.connection.reset_stream(self.stream_id, code)
-            await self._client.flush()
+        self.abandoned = True
+        self._client.connection.reset_stream(self.stream_id, code)
+        await self._client.flush()
 
     async def wait_reset(self) -> int:
         """Wait for a RST_STREAM and return its code.
@@ -258,14 +262,9 @@ class Http2Exchange(ClientExchange):
             case h2.events.StreamReset(error_code=code, remote_reset=True):
                 self.reset_code = int(code)
 
-    @property
-    def _stopped(self) -> bool:
-        """Whether the request can go no further; a complete response alone does not stop it."""
-        return self.abandoned or self.reset_code is not None or self._client.ended
-
     async def _taken(self, count: int) -> None:
         self._credit(count)
-        if not self._client.wire.closed:
+        with contextlib.suppress(ConnectionError):  # the server may have gone; what it sent is here
             await self._client.flush()
 
     def _credit(self, count: int) -> None:

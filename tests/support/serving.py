@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from .http1_client import Http1Client
 from .http2_client import Http2Client
 from .steered_app import SteeredApp
 from .waiting import within
+from .websocket_client import Offer, WebSocketClient, open_websocket
 
 if TYPE_CHECKING:
     from alphorn import Server
@@ -126,6 +128,20 @@ class Connect:
         )
         self._clients.append(client)
         return client
+
+    async def websocket(
+        self,
+        url: str,
+        target: str = "/",
+        *,
+        subprotocols: Sequence[str] = (),
+        fields: Sequence[tuple[bytes, bytes]] = (),
+        deflate: bool = False,
+        receive_window: int | None = None,
+    ) -> WebSocketClient:
+        """Connect as the carrier asks and open a WebSocket; see `websocket_client.open_websocket`."""
+        client = await self(url, receive_window=receive_window)
+        return await open_websocket(client, target, Offer(subprotocols, fields, deflate))
 
     def close(self) -> None:
         """Close every client."""
