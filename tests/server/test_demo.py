@@ -164,6 +164,19 @@ async def test_the_page_shows_what_was_negotiated_for_its_request() -> None:
     assert "curl --http2 https://alp.example/negotiated" in page
 
 
+async def test_the_page_says_that_clear_text_is_clear() -> None:
+    _, _, body = await fetch("GET", "/", scheme="http", extensions={})
+    assert b"no TLS" in body
+    assert b"curl --http2-prior-knowledge http://alp.example/negotiated" in body
+
+
+async def test_without_lifespan_state_the_application_keeps_its_own() -> None:
+    demo = Demo()
+    lifespan = Visit(demo, {"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+    await lifespan.end()
+    assert (await fetch("GET", "/", demo=demo))[0] == 200
+
+
 async def test_what_a_client_wrote_is_not_markup_in_the_page() -> None:
     host = (b"host", b'"><script>alert(1)</script>')
     _, _, body = await fetch("GET", "/", headers=[host])
