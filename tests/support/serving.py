@@ -18,6 +18,7 @@ from . import http_client
 from .carrier import Carrier
 from .certificates import Pair, authority
 from .exchange import Client
+from .frames import FramePeer
 from .http1_client import Http1Client
 from .http2_client import Http2Client
 from .steered_app import SteeredApp
@@ -89,7 +90,7 @@ class Connect:
 
     def __init__(self, carrier: Carrier) -> None:
         self.carrier = carrier
-        self._clients: list[Client] = []
+        self._clients: list[Client | FramePeer] = []
 
     async def __call__(
         self, url: str, *, tls: ssl.SSLContext | None = None, receive_window: int | None = None
@@ -128,6 +129,18 @@ class Connect:
         )
         self._clients.append(client)
         return client
+
+    async def frames(
+        self, url: str, settings: dict[int, int] | None = None, *, start: bool = True
+    ) -> FramePeer:
+        """Connect a peer that speaks HTTP/2 frame by frame, with the prefaces exchanged unless told not to."""
+        peer = FramePeer(
+            await http_client.open_wire(url, http_client.ALPN["2"], tls=authority().client_context())
+        )
+        self._clients.append(peer)
+        if start:
+            await peer.start(settings)
+        return peer
 
     async def websocket(
         self,
