@@ -447,7 +447,7 @@ async def test_with_exc_info_the_head_may_be_replaced_until_it_is_sent() -> None
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", PLAIN)
         try:
-            {}["missing"]
+            dict[str, str]()["missing"]
         except KeyError:
             start_response("500 Oops", PLAIN, sys.exc_info())
         return [b"sorry"]
@@ -461,7 +461,7 @@ async def test_with_exc_info_the_exception_goes_on_when_the_head_is_sent() -> No
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", PLAIN)(b"part")
         try:
-            {}["theirs"]
+            dict[str, str]()["theirs"]
         except KeyError:
             start_response("500 Oops", PLAIN, sys.exc_info())
         return [b"never"]
