@@ -13,7 +13,7 @@ import click
 
 from . import __version__
 from .core.config import SETTINGS, Config
-from .core.errors import ApplicationFailed, ConfigError, StartupFailed
+from .core.errors import ApplicationFailed, ConfigError, ShutdownFailed, StartupFailed
 from .core.schema import Setting
 from .core.settings import APP, as_toml, gather
 
@@ -99,7 +99,8 @@ def main() -> int:
     """Run the command with the arguments of this process.
 
     Returns:
-        The exit status: 0, 2 after a mistake of the operator, 3 if the application did not start.
+        The exit status: 0, 2 after a mistake of the operator, 3 if the application did not start, 4 if it
+        did not shut down properly.
     """
     try:
         chosen = command.main(standalone_mode=False)
@@ -115,6 +116,8 @@ def main() -> int:
         return _fail(str(error), 2)
     except StartupFailed as error:
         return _fail(str(error), 3)
+    except ShutdownFailed as error:
+        return _fail(str(error), 4)
     except (KeyboardInterrupt, click.Abort):
         pass  # interrupted before the server took the signal over: there is nothing to end
     return 0

@@ -4,6 +4,7 @@ AlphornError
   ConfigError          the operator's: refuse to start, exit status 2, name the setting and the mend
     ApplicationFailed    likewise: the application's own module or factory raised; carries its traceback
   StartupFailed        the application's lifespan said no: exit status 3
+  ShutdownFailed       the application's shutdown said that it failed: exit status 4
   WireError            the peer's; carries the answer to give
     StreamFault          this exchange only (`code`: an HTTP status or an HTTP/2 error code)
     ConnectionFault      the whole connection (`code`: likewise)
@@ -36,6 +37,10 @@ class ApplicationFailed(ConfigError):  # noqa: N818 - says whose failure it is
 
 class StartupFailed(AlphornError):  # noqa: N818 - the ASGI name of the event
     """The application answered `lifespan.startup.failed`, or raised with `--lifespan on`."""
+
+
+class ShutdownFailed(AlphornError):  # noqa: N818 - the ASGI name of the event
+    """The application answered `lifespan.shutdown.failed`."""
 
 
 class WireError(AlphornError):

@@ -23,6 +23,8 @@ class Head(NamedTuple):
 
     status: int
     fields: Fields
+    close: bool = False
+    """Whether the application asked for the connection to be closed; only HTTP/1 listens."""
 
 
 class Stream(Protocol):
@@ -35,6 +37,10 @@ class Stream(Protocol):
     @property
     def writable(self) -> bool:
         """Whether less than the high mark is waiting to be sent."""
+
+    @property
+    def zero_copy(self) -> bool:
+        """Whether `send_file` works here; elsewhere files are read and sent like any body."""
 
     @property
     def id(self) -> int:
@@ -54,7 +60,7 @@ class Stream(Protocol):
         """Send the trailer section, which ends the response (RFC 9110, 6.5)."""
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        """Send bytes of an open file, without copying them where the wire can.
+        """Let the kernel send bytes of an open file; only where `zero_copy`.
 
         Args:
             descriptor: An open file descriptor. It stays the caller's.
@@ -112,8 +118,8 @@ class Connection(Protocol):
     def shutdown(self) -> None:
         """Take no more requests; close as soon as those under way have ended."""
 
-    def abort(self) -> None:
-        """Close at once."""
+    def terminate(self) -> None:
+        """Close at once, whatever is under way."""
 
 
 class ClosedStream:
@@ -121,6 +127,7 @@ class ClosedStream:
 
     extensions: Final[Mapping[str, dict[str, Any]]] = {}
     writable: Final = True
+    zero_copy: Final = False
     id: Final = 0
 
     def send(self, head: Head | None, body: bytes, end: bool) -> None:

@@ -1,10 +1,10 @@
 """From a request head and the facts of its connection to an ASGI scope."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
-from .asgi import HTTP_VERSIONS, Address, Fields, HttpScope, TlsExtension, WebSocketScope
+from .asgi import HTTP_VERSIONS, Address, Fields, HttpScope, Scope, TlsExtension, WebSocketScope
 
 
 class ConnectionFacts:
@@ -57,7 +57,7 @@ class RequestHead(NamedTuple):
 
 def http_scope(
     facts: ConnectionFacts, request: RequestHead, extensions: Mapping[str, dict[str, Any]]
-) -> HttpScope:
+) -> Scope:
     """Build the scope of an HTTP exchange (ASGI www 2.5)."""
     scope: HttpScope = {
         "type": "http",
@@ -76,7 +76,7 @@ def http_scope(
     }
     if facts.state is not None:
         scope["state"] = dict(facts.state)
-    return scope
+    return cast(Scope, scope)
 
 
 def websocket_scope(
@@ -84,7 +84,7 @@ def websocket_scope(
     request: RequestHead,
     extensions: Mapping[str, dict[str, Any]],
     subprotocols: list[str],
-) -> WebSocketScope:
+) -> Scope:
     """Build the scope of a WebSocket exchange (ASGI www 2.5)."""
     scope: WebSocketScope = {
         "type": "websocket",
@@ -103,7 +103,7 @@ def websocket_scope(
     }
     if facts.state is not None:
         scope["state"] = dict(facts.state)
-    return scope
+    return cast(Scope, scope)
 
 
 def decode_path(raw: bytes) -> str:

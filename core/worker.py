@@ -1,26 +1,54 @@
 """What all connections of one worker share, handed down as one object."""
 
+import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from .asgi import Fields
+from .asgi import Field, Fields
 from .clock import Clock
+from .codec import Handshake
 from .config import Config
 from .dispatch import Dispatcher
-from .exchange import Connection
-from .websocket import Handshake
+from .exchange import Connection, Waiters
+from .log import access_log
 
-OpenHandshake = Callable[[Fields, str, Config], Handshake]
-"""Reads a WebSocket handshake from request fields and an HTTP version; raises StreamFault(400) or (426)."""
+OpenHandshake: TypeAlias = Callable[[Fields, str, Config], Handshake]
+"""Reads a WebSocket handshake from request fields and the HTTP version; raises StreamFault (an HTTP status)."""
 
 
-@dataclass(slots=True, eq=False)
 class Worker:
-    """The shared part of every connection: settings, time, the dispatcher, who is connected."""
+    """The shared part of every connection: settings, time, the dispatcher, who is connected.
 
-    config: Config
-    clock: Clock
-    dispatcher: Dispatcher
-    open_handshake: OpenHandshake
-    connections: set[Connection] = field(default_factory=set)
-    closing: bool = False
+    Attributes:
+        connections: Every connection whose protocol is known.
+        closing: Whether the server is shutting down.
+        log_access: Whether requests are logged; looked up once, because it is asked per request.
+        server_field: The `server` field of answers, or None.
+    """
+
+    def __init__(
+        self, config: Config, clock: Clock, dispatcher: Dispatcher, open_handshake: OpenHandshake
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.dispatcher = dispatcher
+        self.open_handshake = open_handshake
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.closing = False
+        self.log_access = config.access_log and access_log.isEnabledFor(logging.INFO)
+        server = config.server_header.encode("latin-1")
+        self.server_field: Field | None = (b"server", server) if server else None
+        self._disconnected = Waiters()
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that is gone; harmless if it is forgotten already."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._disconnected.wake()
+
+    async def wait_disconnected(self) -> None:
+        """Wait until there is no connection."""
+        while self.connections:
+            await self._disconnected.wait()

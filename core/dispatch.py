@@ -1,0 +1,141 @@
+"""Dispatcher: the one place where an application is run, watched, counted and failed.
+
+Each exchange has one task. A task starts eagerly where Python can (3.12 and later), so that an
+application that never really waits has answered before the wire's callback returns.
+"""
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Coroutine, Iterator
+from typing import Any, Protocol
+
+from .asgi import Application, Message, Scope
+from .errors import Disconnected
+from .exchange import Waiters
+from .log import error_log, escape
+
+
+class Call(Protocol):
+    """What the dispatcher needs to know of an exchange."""
+
+    scope: Scope
+
+    async def receive(self) -> Message:
+        """Give the application its next event."""
+
+    async def send(self, message: Message) -> None:
+        """Act on a message of the application."""
+
+    def finished(self, error: BaseException | None) -> str | None:
+        """Complete what the application left open; return a complaint for the log, if there is one."""
+
+
+class Dispatcher:
+    """Runs the application once per exchange.
+
+    Attributes:
+        started: How many exchanges were ever started.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._loop = asyncio.get_running_loop()
+        # A clean context per exchange: what one application call sets, no other sees.
+        self._context = contextvars.copy_context()
+        self._running: dict[asyncio.Task[None], Call] = {}
+        self._idle = Waiters()
+        self.started = 0
+
+    def start(self, call: Call) -> None:
+        """Run the application for one exchange."""
+        self.started += 1
+        task = self._spawn(self._run(call))
+        if not task.done():
+            self._running[task] = call
+            task.add_done_callback(self._ended)
+
+    @property
+    def running(self) -> list[Call]:
+        """The exchanges whose application has not returned."""
+        return list(self._running.values())
+
+    async def wait_idle(self) -> None:
+        """Wait until no application is running."""
+        while self._running:
+            await self._idle.wait()
+
+    async def cancel_all(self, seconds: float) -> list[Call]:
+        """Cancel every application that is still running.
+
+        Args:
+            seconds: How long they may take to end.
+
+        Returns:
+            Those that did not.
+        """
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=seconds)
+            await asyncio.sleep(0)  # their callbacks come one turn of the loop later
+        return self.running
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        context = self._context.copy()
+        if sys.version_info >= (3, 12):
+            return asyncio.Task(coroutine, loop=self._loop, context=context, eager_start=True)
+        return self._loop.create_task(coroutine, context=context)
+
+    async def _run(self, call: Call) -> None:
+        error: BaseException | None = None
+        try:
+            await self._application(call.scope, call.receive, call.send)
+        except (asyncio.CancelledError, GeneratorExit) as cancellation:
+            error = cancellation
+            raise
+        except BaseException as raised:  # noqa: BLE001 - SystemExit in an application ends that call only
+            error = raised
+            _log_failure(call, raised)
+        finally:
+            complaint = call.finished(error)
+            if complaint is not None:
+                error_log.error("%s: %s", _describe(call.scope), complaint)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        if not self._running:
+            self._idle.wake()
+
+
+def _log_failure(call: Call, error: BaseException) -> None:
+    """Log an exception of the application, unless all it says is that the client has gone."""
+    if all(isinstance(leaf, Disconnected) for leaf in _leaves(error)):
+        return
+    if _follows_disconnect(error):
+        # Frameworks turn our OSError into an exception of their own (Starlette: ClientDisconnect).
+        error_log.info(
+            "%s: application ended with %r after the client had gone", _describe(call.scope), error
+        )
+        return
+    error_log.error("%s: exception in the application", _describe(call.scope), exc_info=error)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _leaves(member)
+    else:
+        yield error
+
+
+def _follows_disconnect(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Disconnected):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def _describe(scope: Scope) -> str:
+    method = scope.get("method", "WEBSOCKET")
+    return f"{escape(method)} {escape(scope['path'])}"

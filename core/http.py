@@ -1,0 +1,475 @@
+"""HttpExchange: one ASGI http conversation over one stream, of whatever wire.
+
+Two halves. The request half queues what the wire feeds until the application receives it. The
+response half is a table: which message is legal in which state, and what it does. The head is
+held until the first body message, so that head, body and end leave in one `Stream.send`, a
+crash before it can still become a 500, and early hints can still go out.
+
+Knows nothing of framing, windows or timeouts; those are the wire's.
+"""
+
+import asyncio
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from .asgi import Fields, Message, Scope
+from .errors import Disconnected, UnexpectedMessage
+from .exchange import CLOSED, Head, Stream, Waiters
+from .fields import checked_fields, checked_value
+from .log import log_request
+from .worker import Worker
+
+# What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
+_SERVER_ONLY: Final = frozenset((b"transfer-encoding", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
+_NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"host", b"trailer"}
+_FILE_CHUNK: Final = 256 * 1024
+
+
+class State(Enum):
+    """How far the response is; the value completes the sentence "the response is ..."."""
+
+    START = "not started"
+    HELD = "started, its head not yet sent"
+    BODY = "in its body"
+    TRAILERS = "waiting for its trailers"
+    COMPLETE = "complete"
+
+
+class HttpExchange:
+    """An ASGI http conversation: the wire's `Exchange` and the application's `receive` and `send`."""
+
+    __slots__ = (
+        "_announced_length",
+        "_chunks",
+        "_content_delivered",
+        "_content_ended",
+        "_eof",
+        "_head",
+        "_lost",
+        "_no_content",
+        "_readers",
+        "_sent_length",
+        "_started_at",
+        "_state",
+        "_status",
+        "_stream",
+        "_trailers",
+        "_wants_trailers",
+        "_worker",
+        "_writers",
+        "scope",
+    )
+
+    def __init__(self, worker: Worker, stream: Stream, scope: Scope) -> None:
+        # Fixed.
+        self.scope = scope
+        self._worker = worker
+        self._started_at = worker.clock.now() if worker.log_access else 0.0
+        # The request.
+        self._chunks: list[bytes] = []
+        self._content_ended = False
+        self._content_delivered = False
+        self._eof = False
+        self._readers: Waiters | None = None
+        # The response.
+        self._stream = stream
+        self._state = State.START
+        self._lost = False
+        self._head: Head | None = None
+        self._status = 0
+        self._no_content = scope.get("method") == "HEAD"
+        self._announced_length: int | None = None
+        self._sent_length = 0
+        self._wants_trailers = False
+        self._trailers: Fields = []
+        self._writers: Waiters | None = None
+
+    # ------------------------------------------------------------------ for the wire
+
+    def feed(self, data: bytes) -> None:
+        """Take a part of the request content."""
+        self._chunks.append(data)
+        self._wake_readers()
+
+    def feed_end(self) -> None:
+        """Take the end of the request content."""
+        self._content_ended = True
+        self._wake_readers()
+
+    def feed_eof(self) -> None:
+        """Tell the application that the client has hung up, though it may still be listening.
+
+        A client that has closed its sending side (`nc -N`) looks exactly like one that has gone,
+        until a write fails. So `receive()` says `http.disconnect`, and `send()` goes on working.
+        """
+        self._eof = True
+        self._wake_readers()
+
+    def lost(self) -> None:
+        """Let go of a stream that is gone, and wake everything that waits."""
+        if self._state is not State.COMPLETE:
+            self._lost = True
+            self._log_access()
+        self._stream = CLOSED
+        self._wake_readers()
+        self._wake_writers()
+
+    def resume(self) -> None:
+        """Wake those who wait for room."""
+        self._wake_writers()
+
+    def shutdown(self) -> None:
+        """Do nothing: a request under way may finish."""
+
+    # ------------------------------------------------------------------ for the application
+
+    async def receive(self) -> Message:
+        """Return the next event: `http.request` with what has arrived, or `http.disconnect`."""
+        while True:
+            if self._state is State.COMPLETE:
+                return {"type": "http.disconnect"}
+            if self._chunks or (self._content_ended and not self._content_delivered):
+                return self._take()
+            if self._lost or self._eof:
+                return {"type": "http.disconnect"}
+            self._stream.pull(0)
+            if self._readers is None:
+                self._readers = Waiters()
+            await self._readers.wait()
+
+    async def send(self, message: Message) -> None:
+        """Act on a message of the application; wait while the stream has no room.
+
+        Raises:
+            UnexpectedMessage: The message is malformed, or the state forbids it.
+            Disconnected: The client has gone.
+        """
+        if self._lost:
+            raise Disconnected("the client has gone")
+        waiting = self.act(message)
+        if waiting is not None:
+            await waiting
+        while not self._stream.writable:
+            if self._writers is None:
+                self._writers = Waiters()
+            await self._writers.wait()
+            if self._lost:
+                raise Disconnected("the client has gone")
+
+    # ------------------------------------------------------------------ for the dispatcher
+
+    def finished(self, error: BaseException | None) -> str | None:
+        """Complete what the application left open: a 500, or a cut that nobody can take for complete.
+
+        Returns:
+            What is wrong with a response that was left incomplete without an error; None if nothing is.
+        """
+        if self._lost or self._state is State.COMPLETE:
+            return None
+        complaint = None if error else f"application returned while the response was {self._state.value}"
+        if self._state in (State.START, State.HELD):
+            self.answer(500, b"Internal Server Error")
+        else:
+            self._cut()
+        return complaint
+
+    # ------------------------------------------------------------------ for a sibling in this room
+
+    @property
+    def complete(self) -> bool:
+        """Whether the response has been handed over whole."""
+        return self._state is State.COMPLETE
+
+    def answer(self, status: int, text: bytes) -> None:
+        """Send a whole answer of the server's own, in place of the application's.
+
+        Args:
+            status: The HTTP status code.
+            text: One line of plain text for the client; it says nothing about our insides.
+        """
+        self._wants_trailers = False
+        self._no_content = self.scope.get("method") == "HEAD"
+        self._head = self._checked_head(status, [(b"content-type", b"text/plain; charset=utf-8")])
+        self._status = status
+        self._emit(text, more=False)
+
+    # ------------------------------------------------------------------ request half
+
+    def _take(self) -> Message:
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._content_delivered = self._content_ended
+        if body:
+            self._stream.pull(len(body))
+        return {"type": "http.request", "body": body, "more_body": not self._content_ended}
+
+    def _wake_readers(self) -> None:
+        if self._readers is not None:
+            self._readers.wake()
+
+    def _wake_writers(self) -> None:
+        if self._writers is not None:
+            self._writers.wake()
+
+    # ------------------------------------------------------------------ response half
+
+    def act(self, message: Message) -> Awaitable[None] | None:
+        """Make the move that a message asks for, without waiting for room.
+
+        Returns:
+            Something to wait for, if the move takes its time (a file).
+
+        Raises:
+            UnexpectedMessage: The message is malformed, or the state forbids it.
+        """
+        try:
+            kind = message["type"]
+        except (TypeError, KeyError):
+            raise UnexpectedMessage("a message is a dict with a type") from None
+        try:
+            move = MOVES[self._state].get(kind)
+        except TypeError:
+            raise UnexpectedMessage(f"the type of a message is a str, not {kind!r}") from None
+        if move is None:
+            if self._state is State.COMPLETE and kind in _KNOWN_TYPES:
+                return None
+            legal = ", ".join(MOVES[self._state]) or "nothing"
+            raise UnexpectedMessage(f"{kind!r} while the response is {self._state.value}; legal: {legal}")
+        return move(self, message)
+
+    def _start(self, message: Message) -> None:
+        status = message.get("status")
+        if not isinstance(status, int) or not 200 <= status <= 999:
+            raise UnexpectedMessage(f"the status of a response is an int from 200 to 999, not {status!r}")
+        head = self._checked_head(status, message.get("headers", ()))
+        self._wants_trailers = bool(message.get("trailers", False))
+        self._no_content = self._no_content or status in (204, 205, 304)
+        self._head = head
+        self._status = status
+        self._state = State.HELD
+
+    def _checked_head(self, status: int, pairs: Any) -> Head:
+        fields: Fields = []
+        length: int | None = None
+        close = has_date = has_server = False
+        for field in checked_fields(pairs, without=_SERVER_ONLY):
+            name, value = field
+            if name == b"content-length":
+                if not value.isdigit() or (length is not None and int(value) != length):
+                    raise UnexpectedMessage(f"content-length {value!r} is not one number of bytes")
+                if length is not None or status in (204, 205):
+                    continue
+                length = int(value)
+            elif name == b"connection":
+                close = close or b"close" in value.lower()
+                continue
+            elif name == b"date":
+                has_date = True
+            elif name == b"server":
+                has_server = True
+            fields.append(field)
+        if status == 205:  # RFC 9110, 15.3.6: the client must not wait for content.
+            fields.append((b"content-length", b"0"))
+        if not has_date:
+            fields.append((b"date", self._worker.clock.date))
+        if not has_server and self._worker.server_field is not None:
+            fields.append(self._worker.server_field)
+        self._announced_length = length
+        return Head(status, fields, close)
+
+    def _body(self, message: Message) -> None:
+        body = message.get("body", b"")
+        if not isinstance(body, bytes):
+            if not isinstance(body, bytearray | memoryview):
+                raise UnexpectedMessage(f"a body is bytes, not {type(body).__name__}")
+            body = bytes(body)
+        self._emit(body, more=bool(message.get("more_body", False)))
+
+    def _emit(self, body: bytes, *, more: bool) -> None:
+        """Send a part of the body, with the head if it is still held; nothing incorrect gets out."""
+        if self._no_content:
+            body, more = b"", False
+        else:
+            self._check_length(len(body), more=more)
+            self._sent_length += len(body)
+        last = not more and (self._no_content or not self._wants_trailers)
+        head = self._head
+        self._head = None
+        if head is not None and last and self._announced_length is None and not self._no_content:
+            head.fields.append((b"content-length", b"%d" % len(body)))
+        stream = self._stream
+        if last:
+            self._complete()
+        else:
+            self._state = State.BODY if more else State.TRAILERS
+        if head is not None or body or last:
+            stream.send(head, body, last)
+
+    def _check_length(self, length: int, *, more: bool) -> None:
+        """Hold the next part of the body against the announced content-length (RFC 9110, 8.6)."""
+        announced = self._announced_length
+        if announced is None:
+            return
+        total = self._sent_length + length
+        if total > announced or (total < announced and not more):
+            word = "longer" if total > announced else "shorter"
+            raise UnexpectedMessage(
+                f"the body is {word} than its content-length: {total} instead of {announced} bytes"
+            )
+
+    def _complete(self) -> None:
+        """Let go of the stream: what the application does from now on concerns nobody."""
+        self._state = State.COMPLETE
+        self._stream = CLOSED
+        self._wake_readers()
+        self._wake_writers()
+        self._log_access()
+
+    def _send_trailers(self, message: Message) -> None:
+        self._trailers += checked_fields(message.get("headers", ()), without=_NEVER_TRAILERS)
+        if message.get("more_trailers", False):
+            return
+        stream = self._stream
+        self._complete()
+        if self._trailers and self._accepts_trailers():
+            stream.send_trailers(self._trailers)
+        else:
+            stream.send(None, b"", True)
+
+    def _accepts_trailers(self) -> bool:
+        """Whether the client said `te: trailers` (RFC 9110, 6.5.1)."""
+        for name, value in self.scope["headers"]:
+            if name == b"te" and any(
+                part.partition(b";")[0].strip() == b"trailers" for part in value.lower().split(b",")
+            ):
+                return True
+        return False
+
+    def _early_hint(self, message: Message) -> None:
+        self._require("http.response.early_hint")
+        links = [(b"link", checked_value(b"link", link)) for link in message.get("links", ())]
+        if links:
+            self._stream.send_informational(103, links)
+
+    def _push(self, message: Message) -> None:
+        self._require("http.response.push")
+        path = message.get("path")
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise UnexpectedMessage(f"the path of a push begins with a slash, unlike {path!r}")
+        fields = checked_fields(message.get("headers", ()), without=_SERVER_ONLY)
+        self._stream.push(path.encode("ascii", "strict"), fields)
+
+    def _require(self, extension: str) -> None:
+        if extension not in self.scope["extensions"]:
+            raise UnexpectedMessage(f"{extension!r} is not among the extensions of this scope")
+
+    # ------------------------------------------------------------------ files
+
+    async def _zero_copy_send(self, message: Message) -> None:
+        """Act on `http.response.zerocopysend`: a part of an open file, among body messages."""
+        file = message.get("file")
+        try:
+            descriptor = file.fileno()  # type: ignore[union-attr] # anything may come from an application
+            about = os.fstat(descriptor)
+        except (AttributeError, TypeError, OSError) as error:
+            raise UnexpectedMessage(f"zerocopysend wants an open file, not {file!r}") from error
+        if not stat.S_ISREG(about.st_mode):
+            raise UnexpectedMessage("zerocopysend wants a regular file")
+        offset, count = message.get("offset"), message.get("count")
+        start = file.tell() if offset is None else offset  # type: ignore[union-attr]
+        available = max(0, about.st_size - start)
+        length = available if count is None else min(count, available)
+        more = bool(message.get("more_body", False))
+        await self._send_file(descriptor, start, length, more=more)
+        if offset is None:
+            file.seek(start + length)  # type: ignore[union-attr]
+
+    async def _path_send(self, message: Message) -> None:
+        """Act on `http.response.pathsend`: a whole file, which ends the response."""
+        path = message.get("path")
+        if not isinstance(path, str) or not os.path.isabs(path):
+            raise UnexpectedMessage(f"the path of pathsend is absolute, unlike {path!r}")
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise UnexpectedMessage(f"pathsend wants a regular file, unlike {path!r}")
+            await self._send_file(descriptor, 0, about.st_size, more=False)
+        finally:
+            os.close(descriptor)
+
+    async def _send_file(self, descriptor: int, offset: int, length: int, *, more: bool) -> None:
+        if self._no_content:
+            self._emit(b"", more=False)
+            return
+        self._check_length(length, more=more)
+        if self._stream.zero_copy and length:
+            await self._pass_file(descriptor, offset, length)
+        else:
+            await self._copy_file(descriptor, offset, length)
+        if not more:
+            self._emit(b"", more=False)
+
+    async def _pass_file(self, descriptor: int, offset: int, length: int) -> None:
+        """Let the kernel send the file."""
+        if self._head is not None:
+            self._emit(b"", more=True)
+        sent = await self._stream.send_file(descriptor, offset, length)
+        self._sent_length += sent
+        if sent < length:
+            self._cut()
+            raise UnexpectedMessage("the file became shorter while it was sent")
+
+    async def _copy_file(self, descriptor: int, offset: int, length: int) -> None:
+        """Read the file piece by piece, in a thread: a disk may be slow, and TLS must see the bytes."""
+        end = offset + length
+        while offset < end:
+            size = min(_FILE_CHUNK, end - offset)
+            piece = await asyncio.to_thread(os.pread, descriptor, size, offset)
+            if not piece:
+                raise UnexpectedMessage("the file became shorter while it was sent")
+            offset += len(piece)
+            await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    # ------------------------------------------------------------------ endings
+
+    def _cut(self) -> None:
+        stream = self._stream
+        self._complete()
+        stream.abort()
+
+    def _log_access(self) -> None:
+        if self._worker.log_access:
+            seconds = self._worker.clock.now() - self._started_at
+            log_request(self.scope, self._status, self._sent_length, seconds)
+
+
+_Move: TypeAlias = Callable[[HttpExchange, Message], Awaitable[None] | None]
+
+MOVES: Final[dict[State, dict[str, _Move]]] = {
+    State.START: {
+        "http.response.start": HttpExchange._start,
+        "http.response.early_hint": HttpExchange._early_hint,
+    },
+    State.HELD: {
+        "http.response.body": HttpExchange._body,
+        "http.response.zerocopysend": HttpExchange._zero_copy_send,
+        "http.response.pathsend": HttpExchange._path_send,
+        "http.response.early_hint": HttpExchange._early_hint,
+        "http.response.push": HttpExchange._push,
+    },
+    State.BODY: {
+        "http.response.body": HttpExchange._body,
+        "http.response.zerocopysend": HttpExchange._zero_copy_send,
+        "http.response.push": HttpExchange._push,
+    },
+    State.TRAILERS: {"http.response.trailers": HttpExchange._send_trailers},
+    State.COMPLETE: {},
+}
+"""Which message is legal in which state, and what it does."""
+
+_KNOWN_TYPES: Final = frozenset(kind for moves in MOVES.values() for kind in moves)

@@ -1,0 +1,146 @@
+"""Reading a request from an HTTP/2 field section (RFC 9113, 8.2 and 8.3).
+
+h2 would end the whole connection for a malformed request; RFC 9113 (8.1.1) makes it an error of
+one stream, and on a connection that a proxy shares among clients that is what keeps one client's
+fault from the others. So the rules are applied here. Knows no connection and no I/O.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from h2.errors import ErrorCodes
+
+from ..core.asgi import Fields
+from ..core.errors import StreamFault
+from ..core.scope import RequestHead
+
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+# RFC 9113, 8.2.1 forbids NUL, CR and LF; RFC 9110, 5.5 the other controls as well.
+_FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TARGET: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")  # no white space, no control, no "#"
+_AUTHORITY: Final = re.compile(
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
+)
+_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+_CONNECTION_SPECIFIC: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+_FIELD_OVERHEAD: Final = 32  # RFC 9113, 6.5.2: what a field counts beyond its bytes
+
+
+class Http2Request(NamedTuple):
+    """A well-formed request.
+
+    Attributes:
+        head: What goes into the scope.
+        protocol: The `:protocol` of an extended CONNECT (RFC 8441), else None.
+        size: The size of the header list as RFC 9113 (6.5.2) counts it, in bytes.
+    """
+
+    head: RequestHead
+    protocol: bytes | None
+    size: int
+
+
+def read_request(section: Iterable[tuple[bytes, bytes]]) -> Http2Request:
+    """Read a request.
+
+    Raises:
+        StreamFault: It is malformed; the code is PROTOCOL_ERROR.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    fields: Fields = []
+    size = 0
+    for name, value in section:
+        size += len(name) + len(value) + _FIELD_OVERHEAD
+        _check_value(name, value)
+        if name.startswith(b":"):
+            if name not in _PSEUDO or name in pseudo or fields:
+                raise _malformed(f"pseudo-header field {name!r} is unknown, repeated or late")
+            pseudo[name] = value
+        else:
+            _check_name(name, value)
+            fields.append((name, value))
+    protocol = pseudo.get(b":protocol")
+    method = pseudo.get(b":method", b"")
+    if not _NAME.fullmatch(method.lower()):
+        raise _malformed("no valid :method")
+    _check_target(pseudo, connect=method == b"CONNECT")
+    _check_length(fields)
+    path, _, query = pseudo.get(b":path", b"").partition(b"?")
+    fields = _joined(_authority(pseudo, fields), fields)
+    return Http2Request(RequestHead(method.decode("ascii"), path, query, fields, "2"), protocol, size)
+
+
+def check_trailers(section: Iterable[tuple[bytes, bytes]]) -> None:
+    """Check a trailer section (RFC 9113, 8.1).
+
+    Raises:
+        StreamFault: It is malformed; the code is PROTOCOL_ERROR.
+    """
+    for name, value in section:
+        _check_value(name, value)
+        _check_name(name, value)
+
+
+def _malformed(reason: str) -> StreamFault:
+    return StreamFault(ErrorCodes.PROTOCOL_ERROR, f"malformed request: {reason}")
+
+
+def _check_value(name: bytes, value: bytes) -> None:
+    if _FORBIDDEN_IN_VALUE.search(value) or value[:1] in (b" ", b"\t") or value[-1:] in (b" ", b"\t"):
+        raise _malformed(f"the value of {name!r}")
+
+
+def _check_name(name: bytes, value: bytes) -> None:
+    if not _NAME.fullmatch(name):
+        raise _malformed(f"{name!r} is not a field name in lower case")
+    if name in _CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):
+        raise _malformed(f"{name!r} belongs to a connection, not to a request")
+
+
+def _check_target(pseudo: dict[bytes, bytes], *, connect: bool) -> None:
+    """Check the control data (RFC 9113, 8.3.1 and 8.5; RFC 8441, 4)."""
+    extended = b":protocol" in pseudo
+    if extended and not connect:
+        raise _malformed(":protocol without CONNECT")
+    if connect and not extended:
+        if b":scheme" in pseudo or b":path" in pseudo or b":authority" not in pseudo:
+            raise _malformed("CONNECT has :authority alone")
+        return
+    if pseudo.get(b":scheme") not in (b"http", b"https"):
+        raise _malformed("no valid :scheme")
+    path = pseudo.get(b":path", b"")
+    if not _TARGET.fullmatch(path) and not (path == b"*" and pseudo[b":method"] == b"OPTIONS"):
+        raise _malformed("no valid :path")
+
+
+def _authority(pseudo: dict[bytes, bytes], fields: Fields) -> bytes:
+    """Return the one authority; `host` may repeat it, but not contradict it (RFC 9113, 8.3.1)."""
+    hosts = [value for name, value in fields if name == b"host"]
+    authority = pseudo.get(b":authority") or (hosts[0] if hosts else b"")
+    if not _AUTHORITY.fullmatch(authority) or any(host.lower() != authority.lower() for host in hosts):
+        raise _malformed("no authority, or several")
+    return authority
+
+
+def _check_length(fields: Fields) -> None:
+    lengths = {value for name, value in fields if name == b"content-length"}
+    if len(lengths) > 1 or not all(value.isdigit() for value in lengths):
+        raise _malformed("content-length is one number of bytes")
+
+
+def _joined(authority: bytes, fields: Fields) -> Fields:
+    """Put `host` first (ASGI www) and join the crumbs of the cookie (RFC 9113, 8.2.3)."""
+    cookie = b"; ".join(value for name, value in fields if name == b"cookie")
+    joined: Fields = [(b"host", authority)]
+    cookie_placed = False
+    for name, value in fields:
+        if name == b"cookie":
+            if not cookie_placed:
+                joined.append((name, cookie))
+            cookie_placed = True
+        elif name != b"host":
+            joined.append((name, value))
+    return joined

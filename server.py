@@ -1,0 +1,285 @@
+"""Server: the composition root of one worker.
+
+Settings become sockets, acceptors, handlers and a dispatcher here, and nowhere else. Startup:
+sockets first, so that a port in use is known before a model is loaded; then the application's
+lifespan; then connections. Shutdown is the other way round, within the grace period.
+"""
+
+import asyncio
+import signal
+import socket
+from types import TracebackType
+from typing import Any, Final, Self
+
+from .core.application import adapt, load_application
+from .core.asgi import Application
+from .core.clock import Clock
+from .core.config import Config
+from .core.dispatch import Dispatcher
+from .core.drain import drain
+from .core.errors import ConfigError, ShutdownFailed
+from .core.lifespan import Lifespan
+from .core.log import configure_logging, error_log
+from .core.scope import ConnectionFacts
+from .core.sockets import close_sockets, describe, open_sockets, parse_bind
+from .core.worker import Worker
+from .protocols.http1 import Http1Connection
+from .protocols.http2 import Http2Connection
+from .protocols.websocket import open_handshake
+from .tls.acceptor import Acceptor, Handlers
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Server:
+    """An ASGI server in the running event loop.
+
+    `async with Server(app, Config(port=0)) as server:` serves inside the block and drains at its
+    end; `await server.serve()` serves until SIGINT or SIGTERM.
+
+    Attributes:
+        config: The settings.
+        urls: Where it listens, one URL per socket; known once it has started.
+    """
+
+    def __init__(self, app: Any, config: Config | None = None, **settings: Any) -> None:
+        """Prepare to serve.
+
+        Args:
+            app: An ASGI 3, ASGI 2 or WSGI application, or the "module:attribute" where one is.
+            config: The settings; or give them by name.
+            settings: Fields of a Config, when none is given.
+
+        Raises:
+            ConfigError: The application cannot be loaded, or a setting makes no sense.
+        """
+        self.config = _one_config(config, settings)
+        self.urls: list[str] = []
+        self._application: Application = (
+            load_application(app, self.config) if isinstance(app, str) else adapt(app, self.config.interface)
+        )
+        self._running: _Running | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start; see `start`."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Drain and stop; see `stop`."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the sockets, start the application up, begin to accept.
+
+        Raises:
+            ConfigError: An address or a certificate cannot be used.
+            StartupFailed: The application refused to start.
+        """
+        running = _Running(self._application, self.config)
+        self.urls = await running.start()
+        self._running = running
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests finish within the grace period, shut the application down.
+
+        Raises:
+            ShutdownFailed: The application reported that its shutdown failed.
+        """
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    async def serve(self) -> None:
+        """Serve until SIGINT or SIGTERM; a second signal ends the process at once.
+
+        Raises:
+            ConfigError: An address or a certificate cannot be used.
+            StartupFailed: The application refused to start.
+            ShutdownFailed: The application reported that its shutdown failed.
+        """
+        with _Signals() as signals:
+            starting = asyncio.ensure_future(self.start())
+            await asyncio.wait((starting, signals.first), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():  # a model may take minutes to load; nobody has to wait for it
+                starting.cancel()
+                await asyncio.wait((starting,))
+                return
+            await starting
+            await signals.first
+            await self.stop()
+
+
+class _Running:
+    """What exists between start and stop."""
+
+    def __init__(self, application: Application, config: Config) -> None:
+        self._config = config
+        self._clock = Clock()
+        self._lifespan = Lifespan(application, config.lifespan)
+        self._worker = Worker(config, self._clock, Dispatcher(application), open_handshake)
+        self._sockets: list[socket.socket] = []
+        self._acceptors: list[Acceptor] = []
+
+    async def start(self) -> list[str]:
+        """Start, or leave nothing behind; return the URLs."""
+        try:
+            context, certificate = _tls(self._config)
+            self._sockets = open_sockets(self._config)
+            await self._lifespan.startup()
+        except BaseException:
+            close_sockets(self._sockets)
+            raise
+        self._clock.start()
+        for listener in self._sockets:
+            acceptor = Acceptor(
+                listener,
+                Handlers(
+                    http1=self._http1 if self._config.http1 else None,
+                    http2=self._http2 if self._config.http2 or self._config.h2c else None,
+                ),
+                clock=self._clock,
+                config=self._config,
+                context=context,
+                state=self._lifespan.state,
+            )
+            acceptor.start()
+            self._acceptors.append(acceptor)
+        urls = [describe(listener, secure=context is not None) for listener in self._sockets]
+        for url in urls:
+            error_log.info("listening on %s (%s)", url, _banner(self._config, certificate))
+        return urls
+
+    async def stop(self) -> None:
+        """Stop: no more connections, then no more requests, then no more application."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        close_sockets(self._sockets)
+        await drain(self._worker, self._config.graceful_timeout)
+        await self._lifespan.shutdown()
+        self._clock.stop()
+        if self._lifespan.failed:
+            raise ShutdownFailed("the application's shutdown failed")
+
+    def _http1(self, facts: ConnectionFacts) -> Http1Connection:
+        return Http1Connection(self._worker, facts)
+
+    def _http2(self, facts: ConnectionFacts) -> Http2Connection:
+        return Http2Connection(self._worker, facts)
+
+
+class _Signals:
+    """SIGINT and SIGTERM: the first is an event, the second ends the process.
+
+    Attributes:
+        first: Done when the first signal has come.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.first: asyncio.Future[None] = self._loop.create_future()
+
+    def __enter__(self) -> Self:
+        for number in _SIGNALS:
+            try:
+                self._loop.add_signal_handler(number, self._received, number)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda *_: self._loop.call_soon_threadsafe(self._received, number))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in _SIGNALS:
+            try:
+                self._loop.remove_signal_handler(number)
+            except NotImplementedError:
+                signal.signal(number, signal.SIG_DFL)
+
+    def _received(self, number: signal.Signals) -> None:
+        name = signal.Signals(number).name
+        if not self.first.done():
+            error_log.info("%s: shutting down; once more ends at once", name)
+            self.first.set_result(None)
+            return
+        error_log.warning("%s again: ending at once", name)
+        self.__exit__()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+
+def run(app: Any, config: Config | None = None, **settings: Any) -> None:
+    """Serve an application until SIGINT or SIGTERM; blocks.
+
+    Args:
+        app: An ASGI 3, ASGI 2 or WSGI application, or the "module:attribute" where one is.
+        config: The settings; or give them by name: `run(app, port=8080)`.
+        settings: Fields of a Config, when none is given.
+
+    Raises:
+        ConfigError: Something cannot be used: a setting, the application, an address, a certificate.
+        StartupFailed: The application refused to start.
+        ShutdownFailed: The application reported that its shutdown failed.
+    """
+    chosen = _one_config(config, settings)
+    configure_logging(chosen.log_level)
+    for bind in chosen.bind:  # before the application is loaded, which may take its time
+        parse_bind(bind)
+    server = Server(app, chosen)
+    with asyncio.Runner(loop_factory=_loop_factory(chosen.loop)) as runner:
+        runner.run(server.serve())
+
+
+def _one_config(config: Config | None, settings: dict[str, Any]) -> Config:
+    if config is None:
+        try:
+            return Config(**settings)
+        except TypeError as error:
+            raise ConfigError(f"{error}; docs/reference.md lists the settings") from None
+    if settings:
+        raise ConfigError("settings are given twice, as a Config and by name; choose one way")
+    return config
+
+
+def _loop_factory(choice: str) -> Any:
+    if choice != "asyncio":
+        try:
+            import uvloop  # noqa: PLC0415 - optional, and slow to import
+        except ImportError:
+            if choice == "uvloop":
+                raise ConfigError("--loop uvloop: it is not installed; `pip install uvloop`") from None
+        else:
+            return uvloop.new_event_loop
+    # On Windows the default loop cannot watch a socket (add_reader), which the acceptor does.
+    return asyncio.SelectorEventLoop
+
+
+def _tls(config: Config) -> tuple[Any, str]:
+    """Return the TLS context and what the certificate is for; (None, "") without TLS."""
+    if config.dev_tls:
+        return _development_tls(config)
+    if config.certfile is None:
+        return None, ""
+    from .tls.certificates import describe as describe_certificate  # noqa: PLC0415 - cryptography is slow to import
+    from .tls.context import server_context  # noqa: PLC0415
+
+    context = server_context(config)
+    return context, ", ".join(describe_certificate(config.certfile).names)
+
+
+def _development_tls(config: Config) -> tuple[Any, str]:
+    raise ConfigError("--dev-tls: not there yet")
+
+
+def _banner(config: Config, certificate: str) -> str:
+    """Say which protocols are spoken, and which names the certificate has."""
+    protocols = []
+    if config.http2 if certificate else config.h2c:
+        protocols.append("HTTP/2")
+    if config.http1:
+        protocols.append("HTTP/1.1")
+    names = f"; certificate for {certificate}" if certificate else ""
+    return ", ".join(protocols) + names
