@@ -6,6 +6,9 @@ lifespan; then connections. Shutdown is the other way round, within the grace pe
 """
 
 import asyncio
+import dataclasses
+import logging
+import os
 import signal
 import socket
 from types import TracebackType
@@ -21,7 +24,7 @@ from .core.errors import ConfigError, ShutdownFailed
 from .core.lifespan import Lifespan
 from .core.log import configure_logging, error_log
 from .core.scope import ConnectionFacts
-from .core.sockets import close_sockets, describe, open_sockets, parse_bind
+from .core.sockets import TcpBind, close_sockets, describe, open_sockets, parse_bind
 from .core.worker import Worker
 from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
@@ -40,6 +43,7 @@ class Server:
     Attributes:
         config: The settings.
         urls: Where it listens, one URL per socket; known once it has started.
+        drained: Whether at the last stop every request finished by itself, within the grace period.
     """
 
     def __init__(self, app: Any, config: Config | None = None, **settings: Any) -> None:
@@ -55,6 +59,7 @@ class Server:
         """
         self.config = _one_config(config, settings)
         self.urls: list[str] = []
+        self.drained = True
         self._application: Application = (
             load_application(app, self.config) if isinstance(app, str) else adapt(app, self.config.interface)
         )
@@ -93,7 +98,7 @@ class Server:
         """
         running, self._running = self._running, None
         if running is not None:
-            await running.stop()
+            self.drained = await running.stop()
 
     async def serve(self) -> None:
         """Serve until SIGINT or SIGTERM; a second signal ends the process at once.
@@ -155,16 +160,21 @@ class _Running:
             error_log.info("listening on %s (%s)", url, _banner(self._config, certificate))
         return urls
 
-    async def stop(self) -> None:
-        """Stop: no more connections, then no more requests, then no more application."""
+    async def stop(self) -> bool:
+        """Stop: no more connections, then no more requests, then no more application.
+
+        Returns:
+            Whether every request finished by itself.
+        """
         for acceptor in self._acceptors:
             acceptor.close()
         close_sockets(self._sockets)
-        await drain(self._worker, self._config.graceful_timeout)
+        complete = await drain(self._worker, self._config.graceful_timeout)
         await self._lifespan.shutdown()
         self._clock.stop()
         if self._lifespan.failed:
             raise ShutdownFailed("the application's shutdown failed")
+        return complete
 
     def _http1(self, facts: ConnectionFacts) -> Http1Connection:
         return Http1Connection(self._worker, facts)
@@ -189,7 +199,7 @@ class _Signals:
             try:
                 self._loop.add_signal_handler(number, self._received, number)
             except NotImplementedError:  # Windows
-                signal.signal(number, lambda *_: self._loop.call_soon_threadsafe(self._received, number))
+                signal.signal(number, self._received_in_thread)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,7 +209,10 @@ class _Signals:
             except NotImplementedError:
                 signal.signal(number, signal.SIG_DFL)
 
-    def _received(self, number: signal.Signals) -> None:
+    def _received_in_thread(self, number: int, _frame: object) -> None:
+        self._loop.call_soon_threadsafe(self._received, number)
+
+    def _received(self, number: int) -> None:
         name = signal.Signals(number).name
         if not self.first.done():
             error_log.info("%s: shutting down; once more ends at once", name)
@@ -231,6 +244,10 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     server = Server(app, chosen)
     with asyncio.Runner(loop_factory=_loop_factory(chosen.loop)) as runner:
         runner.run(server.serve())
+        if not server.drained:
+            # A thread that has not heard of its request's end would keep the process for ever.
+            logging.shutdown()
+            os._exit(0)
 
 
 def _one_config(config: Config | None, settings: dict[str, Any]) -> Config:
@@ -260,7 +277,7 @@ def _loop_factory(choice: str) -> Any:
 def _tls(config: Config) -> tuple[Any, str]:
     """Return the TLS context and what the certificate is for; (None, "") without TLS."""
     if config.dev_tls:
-        return _development_tls(config)
+        config = _with_development_certificate(config)
     if config.certfile is None:
         return None, ""
     from .tls.certificates import describe as describe_certificate  # noqa: PLC0415 - cryptography is slow to import
@@ -270,8 +287,18 @@ def _tls(config: Config) -> tuple[Any, str]:
     return context, ", ".join(describe_certificate(config.certfile).names)
 
 
-def _development_tls(config: Config) -> tuple[Any, str]:
-    raise ConfigError("--dev-tls: not there yet")
+def _with_development_certificate(config: Config) -> Config:
+    from .tls.development import development_certificate  # noqa: PLC0415
+
+    binds = [bind for bind in map(parse_bind, config.bind) if isinstance(bind, TcpBind)]
+    names = [bind.host or "0.0.0.0" for bind in binds] if config.bind else [config.host]  # noqa: S104 - a name here
+    made = development_certificate(names)
+    error_log.info(
+        "development certificate; trust its CA to be rid of warnings: %s (try `curl --cacert %s ...`)",
+        made.cafile,
+        made.cafile,
+    )
+    return dataclasses.replace(config, dev_tls=False, certfile=str(made.certfile), keyfile=str(made.keyfile))
 
 
 def _banner(config: Config, certificate: str) -> str:

@@ -14,22 +14,27 @@ _REPORT_SECONDS: Final = 1.0
 _NAMED_IN_REPORT: Final = 3
 
 
-async def drain(worker: Worker, grace: float) -> None:
+async def drain(worker: Worker, grace: float) -> bool:
     """Let what is under way finish, then end what has not.
 
     Args:
         worker: Whose connections; its listeners are closed already.
         grace: How long requests may go on, in seconds.
+
+    Returns:
+        Whether all of it finished by itself.
     """
     worker.closing = True
     for connection in list(worker.connections):
         connection.shutdown()
     reporting = asyncio.ensure_future(_report(worker))
+    complete = True
     try:
         async with asyncio.timeout(grace):
             await worker.dispatcher.wait_idle()
             await worker.wait_disconnected()
     except TimeoutError:
+        complete = False
         await _cut_short(worker, grace)
     finally:
         reporting.cancel()
@@ -38,6 +43,7 @@ async def drain(worker: Worker, grace: float) -> None:
     for connection in list(worker.connections):
         connection.terminate()
     await worker.wait_disconnected()
+    return complete
 
 
 async def _cut_short(worker: Worker, grace: float) -> None:
