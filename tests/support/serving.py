@@ -17,7 +17,7 @@ from alphorn.core.asgi import Application
 from . import http_client
 from .carrier import Carrier
 from .certificates import Pair, authority
-from .exchange import Client
+from .exchange import Client, Response
 from .frames import FramePeer
 from .http1_client import Http1Client
 from .http2_client import Http2Client
@@ -101,6 +101,21 @@ class Connect:
         )
         self._clients.append(client)
         return client
+
+    async def fetch(
+        self,
+        url: str,
+        method: str = "GET",
+        target: str = "/",
+        fields: Sequence[tuple[bytes, bytes]] = (),
+        content: bytes | None = None,
+    ) -> Response:
+        """Make one request on a connection of its own, as the carrier asks."""
+        client = await self(url)
+        exchange = await client.request(method, target, fields, content)
+        response = await exchange.response()
+        client.close()
+        return response
 
     async def http1(
         self, url: str, *, tls: ssl.SSLContext | None = None, receive_buffer: int | None = None

@@ -54,9 +54,9 @@ class SteeredApp:
             return await self._waiting.get()
 
     @property
-    def uncalled(self) -> bool:
-        """Whether the server has started nothing that the test does not know of."""
-        return self._waiting.empty()
+    def called_again(self) -> bool:
+        """Whether the server has started a call that the test has not taken."""
+        return not self._waiting.empty()
 
     def finish_all(self) -> None:
         """Let every call return."""

@@ -220,7 +220,8 @@ class Wire:
                 try:
                     count = self._socket.send(self._unsent)
                 except BlockingIOError:
-                    await self._ready(loop.add_writer, loop.remove_writer)
+                    async with within("the server to take what this client sends"):
+                        await self._ready(loop.add_writer, loop.remove_writer)
                 else:
                     self.sent += count
                     del self._unsent[:count]
