@@ -26,10 +26,12 @@ class Lingering(asyncio.Protocol):
         transport.set_protocol(self)
         if transport.is_closing():
             return
-        if transport.can_write_eof():
-            transport.write_eof()
         if paused:
             transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:  # TLS: says close_notify, and reads on until the client has said it too
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Drop what nobody will read."""

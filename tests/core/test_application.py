@@ -340,7 +340,19 @@ async def asgi3_configured(setting: str, scope: Scope, receive: Receive, send: S
         functools.partial(Asgi3Instance()),
         Starlette(),
     ],
-    ids=repr,
+    ids=[
+        "function",
+        "instance",
+        "method",
+        "class",
+        "plain",
+        "decorated",
+        "loose",
+        "defaults",
+        "partial function",
+        "partial instance",
+        "starlette",
+    ],
 )
 def test_an_asgi_3_application_is_left_as_it_is(app: Any) -> None:
     assert adapt(app) is app
@@ -382,7 +394,7 @@ def asgi2_with_default(scope: Scope, setting: str = "") -> Callable[[Receive, Se
 @pytest.mark.parametrize(
     "app",
     [asgi2, Asgi2Class, Asgi2Instance(), asgi2_with_default, functools.partial(asgi2_configured, "setting")],
-    ids=repr,
+    ids=["function", "class", "instance", "default", "partial"],
 )
 async def test_an_asgi_2_application_is_called_twice_and_told_its_version(app: Any) -> None:
     sent: list[Message] = []

@@ -354,7 +354,7 @@ async def test_blocks_are_sent_one_by_one_and_empty_ones_left_out(blocks: Iterab
     assert wire.bodies == [(b"one", True), (b"two", True), (b"", False)]
 
 
-@pytest.mark.parametrize("blocks", [[], [b""], iter([])], ids=repr)
+@pytest.mark.parametrize("blocks", [[], [b""], iter([])], ids=["nothing", "empty", "iterator"])
 async def test_an_empty_body_is_a_head_and_an_end(blocks: Iterable[bytes]) -> None:
     wire = await serve(answer(blocks, "204 No Content"))
     assert wire.status == 204
