@@ -39,10 +39,14 @@ def describe(certfile: str) -> CertificateInfo:
     Raises:
         ConfigError: The file cannot be read or has no certificate.
     """
+    named = f"--certfile {certfile}"
+    content = _read(certfile, named)
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        raise ConfigError(f"{named}: no PEM certificate in it; convert it with `openssl x509 -inform der`")
     try:
-        certificate = x509.load_pem_x509_certificate(_read(certfile, f"--certfile {certfile}"))
+        certificate = x509.load_pem_x509_certificate(content)
     except ValueError:
-        raise ConfigError(_no_certificate(certfile)) from None
+        raise ConfigError(f"{named}: its certificate is damaged; copy the file again") from None
     return CertificateInfo(
         names=certificate_names(certificate),
         not_before=certificate.not_valid_before_utc,
@@ -79,7 +83,9 @@ def warn_if_not_valid(info: CertificateInfo, certfile: str) -> None:
         )
 
 
-def load_pair(context: ssl.SSLContext, certfile: str, keyfile: str | None, password: str | None) -> None:
+def load_pair(
+    context: ssl.SSLContext, certfile: str, keyfile: str | None, password: str | None
+) -> CertificateInfo:
     """Load a certificate, its chain and its key into a context.
 
     Args:
@@ -88,11 +94,13 @@ def load_pair(context: ssl.SSLContext, certfile: str, keyfile: str | None, passw
         keyfile: A PEM file with the key, or None when it is in `certfile`.
         password: That of an encrypted key.
 
+    Returns:
+        What the certificate says.
+
     Raises:
         ConfigError: They cannot be served; one line with the cause and the mend.
     """
-    if b"-----BEGIN CERTIFICATE-----" not in _read(certfile, f"--certfile {certfile}"):
-        raise ConfigError(_no_certificate(certfile))
+    info = describe(certfile)
     key = f"--keyfile {keyfile}" if keyfile else f"--certfile {certfile}"
     if b"PRIVATE KEY-----" not in _read(keyfile or certfile, key):
         mend = "give a PEM file that has one" if keyfile else "give it with --keyfile"
@@ -109,24 +117,20 @@ def load_pair(context: ssl.SSLContext, certfile: str, keyfile: str | None, passw
 
     try:
         context.load_cert_chain(certfile, keyfile, give_password)
-    except (ssl.SSLError, ValueError) as error:
-        raise ConfigError(_explain(error, certfile, key, encrypted)) from None
+    except (ssl.SSLError, ValueError) as error:  # ValueError: a password that is too long
+        reason = getattr(error, "reason", None) or str(error).partition(" (_ssl.c")[0]
+        if reason in _MISMATCH:
+            cause = f"the private key is not that of {certfile}; give the one it was made with"
+        elif encrypted:
+            cause = "--keyfile-password does not open the private key; check it"
+        else:
+            cause = f"OpenSSL refuses the certificate, its chain or the key ({reason}); check the files"
+        raise ConfigError(f"{key}: {cause}") from None
+    return info
 
 
-def _explain(error: ssl.SSLError | ValueError, certfile: str, key: str, encrypted: bool) -> str:
-    reason = getattr(error, "reason", None) or str(error)
-    if reason in _MISMATCH:
-        return f"{key}: the private key does not belong to the certificate in {certfile}; give the one it was made with"
-    if encrypted:
-        return f"{key}: --keyfile-password does not open the private key; check it"
-    return f"--certfile {certfile}: OpenSSL cannot use it or its key ({reason}); check both"
-
-
-_MISMATCH = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_PRIVATE_KEY_ASSIGNED"})
-
-
-def _no_certificate(certfile: str) -> str:
-    return f"--certfile {certfile}: no PEM certificate in it; convert it with `openssl x509 -inform der`"
+# Another key, a key of another type, and the same as OpenSSL 3 puts it.
+_MISMATCH = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 
 
 def _read(path: str, named: str) -> bytes:

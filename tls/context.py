@@ -64,8 +64,7 @@ def server_context(config: Config) -> ServerContext:
     # ticket per handshake, as in Go: whoever resumes gets the next one.
     context.num_tickets = 1
     context.set_alpn_protocols(list(alpn_protocols(config)))
-    certificates.load_pair(context, config.certfile, config.keyfile, config.keyfile_password)
-    info = certificates.describe(config.certfile)
+    info = certificates.load_pair(context, config.certfile, config.keyfile, config.keyfile_password)
     certificates.warn_if_not_valid(info, config.certfile)
     context.certificate = info.pem
     return context
