@@ -46,12 +46,15 @@ class Server:
         drained: Whether at the last stop every request finished by itself, within the grace period.
     """
 
-    def __init__(self, app: Any, config: Config | None = None, **settings: Any) -> None:
+    def __init__(
+        self, app: Any, config: Config | None = None, *, clock: Clock | None = None, **settings: Any
+    ) -> None:
         """Prepare to serve.
 
         Args:
             app: An ASGI 3, ASGI 2 or WSGI application, or the "module:attribute" where one is.
             config: The settings; or give them by name.
+            clock: Where timeouts get the time from; tests hand in one that they advance.
             settings: Fields of a Config, when none is given.
 
         Raises:
@@ -63,6 +66,7 @@ class Server:
         self._application: Application = (
             load_application(app, self.config) if isinstance(app, str) else adapt(app, self.config.interface)
         )
+        self._clock = clock or Clock()
         self._running: _Running | None = None
 
     async def __aenter__(self) -> Self:
@@ -86,7 +90,7 @@ class Server:
             ConfigError: An address or a certificate cannot be used.
             StartupFailed: The application refused to start.
         """
-        running = _Running(self._application, self.config)
+        running = _Running(self._application, self.config, self._clock)
         self.urls = await running.start()
         self._running = running
 
@@ -123,11 +127,11 @@ class Server:
 class _Running:
     """What exists between start and stop."""
 
-    def __init__(self, application: Application, config: Config) -> None:
+    def __init__(self, application: Application, config: Config, clock: Clock) -> None:
         self._config = config
-        self._clock = Clock()
+        self._clock = clock
         self._lifespan = Lifespan(application, config.lifespan)
-        self._worker = Worker(config, self._clock, Dispatcher(application), open_handshake)
+        self._worker = Worker(config, clock, Dispatcher(application), open_handshake)
         self._sockets: list[socket.socket] = []
         self._acceptors: list[Acceptor] = []
 

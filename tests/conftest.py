@@ -10,6 +10,7 @@ import pytest
 
 from support.carrier import HTTP_CARRIERS, Carrier
 from support.certificates import Pair, authority
+from support.clock import ManualClock
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp
 
@@ -68,6 +69,12 @@ def cafile(tmp_path_factory: pytest.TempPathFactory) -> str:
 def app() -> SteeredApp:
     """An application that the test steers."""
     return SteeredApp()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The time of a server, standing still: `await serve(app, clock=clock)`, then `clock.advance(5)`."""
+    return ManualClock()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from alphorn.core.asgi import Application
 from . import http_client
 from .carrier import Carrier
 from .certificates import Pair, authority
+from .clock import ManualClock
 from .exchange import Client, Response
 from .frames import FramePeer
 from .http1_client import Http1Client
@@ -47,13 +48,15 @@ class Serve:
         self._carrier = carrier
         self._certificate = certificate
         self._apps: list[Application] = []
+        self._clocks: list[ManualClock | None] = []
         self._tasks_before = asyncio.all_tasks()
 
-    async def __call__(self, app: Application, **settings: Any) -> str:
+    async def __call__(self, app: Application, *, clock: ManualClock | None = None, **settings: Any) -> str:
         """Serve `app` as the carrier asks, clear or TLS, and return the URL.
 
         Args:
             app: Any ASGI 3 application.
+            clock: The time of the server, in the test's hand; without one it is the real time.
             settings: Of `Config`, where they differ from the test's defaults.
         """
         from alphorn import Config, Server  # here, so that tests of a single room do not load every room
@@ -61,11 +64,12 @@ class Serve:
         defaults: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "graceful_timeout": 2.0}
         if self._carrier.secure:
             defaults |= {"certfile": self._certificate.certfile, "keyfile": self._certificate.keyfile}
-        server = Server(app, Config(**(defaults | settings)))
+        server = Server(app, Config(**(defaults | settings)), clock=clock)
         async with within("the server to start"):
             await server.__aenter__()
         self.servers.append(server)
         self._apps.append(app)
+        self._clocks.append(clock)
         return server.urls[0]
 
     async def close(self) -> None:
@@ -74,9 +78,9 @@ class Serve:
             if isinstance(app, SteeredApp):
                 app.finish_all()
         ports = {urlsplit(url).port for server in self.servers for url in server.urls}
-        for server in self.servers:
+        for server, clock in zip(self.servers, self._clocks, strict=True):
             async with within("the server to stop"):
-                await server.__aexit__(None, None, None)
+                await _stop(server, clock)
         left = asyncio.all_tasks() - self._tasks_before - {asyncio.current_task()}
         if left:
             _, left = await asyncio.wait(left, timeout=LINGER_SECONDS)
@@ -175,6 +179,15 @@ class Connect:
         """Close every client."""
         for client in self._clients:
             client.close()
+
+
+async def _stop(server: "Server", clock: ManualClock | None) -> None:
+    """Stop a server; a clock that stands still gives no grace, so let it go on if that is waited for."""
+    stopping = asyncio.ensure_future(server.stop())
+    if clock is not None:
+        while not (await asyncio.wait({stopping}, timeout=LINGER_SECONDS))[0]:
+            clock.advance(server.config.graceful_timeout)
+    await stopping
 
 
 async def _connections_left(ports: set[int | None]) -> list[str]:
