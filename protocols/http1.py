@@ -70,6 +70,7 @@ class Http1Connection(asyncio.Protocol):
         "_full",
         "_keep_alive",
         "_out",
+        "_out_bytes",
         "_paused",
         "_phase",
         "_pumping",
@@ -92,6 +93,7 @@ class Http1Connection(asyncio.Protocol):
         # This connection.
         self._buffer = bytearray()
         self._out: list[bytes] = []
+        self._out_bytes = 0
         self._phase = Phase.HEAD
         self._pumping = False
         self._paused = False
@@ -446,6 +448,11 @@ class Http1Connection(asyncio.Protocol):
             return
         if self._pumping:
             self._out.append(data)
+            self._out_bytes += len(data)
+            # An application that never waits says all it has to say within one pump: from here on the
+            # transport has to count, or nothing would ever tell it that the client does not read.
+            if self._out_bytes >= self._worker.config.write_high_mark:
+                self._flush()
         elif not self._transport.is_closing():
             self._transport.write(data)
 
@@ -453,6 +460,7 @@ class Http1Connection(asyncio.Protocol):
         if self._out:
             data = b"".join(self._out)
             self._out.clear()
+            self._out_bytes = 0
             if not self._transport.is_closing():
                 self._transport.write(data)
 
