@@ -29,7 +29,6 @@ BATCH = 32
 connections there already wait no longer than about a millisecond. (nginx takes one, or all with
 `multi_accept`; asyncio up to its backlog.)"""
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _UNIX = getattr(socket, "AF_UNIX", None)
 
 
@@ -102,10 +101,17 @@ class Acceptor:
             except OSError as error:
                 self._pause(error)
                 return
+            self._admit(accepted, peer)
+
+    def _admit(self, accepted: socket.socket, peer: Any) -> None:
+        try:
             accepted.setblocking(False)
             if accepted.family != _UNIX:
                 # asyncio does it only for sockets that were made with an explicit protocol number.
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # the client has gone, and some systems say so here
+            accepted.close()
+        else:
             self._arrival(self._reception, accepted, peer)
 
     def _pause(self, error: OSError) -> None:
@@ -115,7 +121,7 @@ class Acceptor:
         meanwhile, and those that close give their descriptors back.
         """
         assert self._loop is not None
-        mend = "; raise the limit of open files (ulimit -n)" if error.errno in _EXHAUSTED else ""
+        mend = "; raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else ""
         error_log.error("cannot accept connections, trying again in a moment: %s%s", error.strerror, mend)
         self._loop.remove_reader(self._listener)
         self.deadline = self._clock.now()

@@ -47,9 +47,9 @@ HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
 """A TLS record: the fatal alert 120 (RFC 7301, 3.2; RFC 8446, 6)."""
 
-LINGER_SECONDS: Final = 2.0
-"""How long a refused client may take to read the answer and close. nginx lingers 5 seconds between
-reads; here no more than one small answer is under way."""
+LINGER_SECONDS: Final = 5.0
+"""How long a client may take to close after we have: one that was refused, and one that owes us the
+close_notify of TLS, for which asyncio would wait 30 seconds. (nginx: lingering_timeout 5s.)"""
 
 _DISCARD_BYTES = 64 * 1024
 
@@ -100,8 +100,8 @@ class Arrival(asyncio.Protocol):
         self._leave()
 
     def expire(self) -> None:
-        """Drop a client that took too long."""
-        self._debug("no protocol chosen in time")
+        """Drop a client that took too long, to begin or to leave."""
+        self._debug("waited too long for the client")
         self.drop()
 
     def drop(self) -> None:
@@ -118,9 +118,12 @@ class Arrival(asyncio.Protocol):
     def _connect(self, context: ssl.SSLContext | None) -> None:
         """Have the loop make a transport of the socket; with a context, after the TLS handshake."""
         loop = asyncio.get_running_loop()
-        seconds = self._reception.config.handshake_timeout if context is not None else None
         connecting = loop.connect_accepted_socket(
-            lambda: self, self._socket, ssl=context, ssl_handshake_timeout=seconds
+            lambda: self,
+            self._socket,
+            ssl=context,
+            ssl_handshake_timeout=self._reception.config.handshake_timeout if context else None,
+            ssl_shutdown_timeout=LINGER_SECONDS if context else None,
         )
         self._task = loop.create_task(connecting)
         self._task.add_done_callback(self._connected)
@@ -128,6 +131,7 @@ class Arrival(asyncio.Protocol):
 
     def _connected(self, task: asyncio.Task[Any]) -> None:
         self._reception.tasks.discard(task)
+        self._task = None  # its result holds this arrival and the transport
         error = None if task.cancelled() else task.exception()
         if isinstance(error, OSError):
             self._debug(f"connection failed: {_reason(error)}")
@@ -248,6 +252,8 @@ class TlsArrival(Arrival):
         """
         if seen >= wanted or seen < self._low_mark:
             return False
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return False  # reset behind what it sent; uvloop does not call a reader again after that
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
         except OSError:

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, cast
 
-from alphorn.core.clock import Clock
 from alphorn.core.config import Config
 from alphorn.core.scope import ConnectionFacts
 from alphorn.tls.acceptor import Acceptor, Handlers
 
+from .clock import ManualClock
 from .waiting import within
 
 
@@ -21,21 +21,6 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     async with within(what):
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.001)
-
-
-class SteeredClock(Clock):
-    """A clock that goes on only when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._now = 1000.0
-
-    def now(self) -> float:
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds
-        self.tick()
 
 
 class Echo(asyncio.Protocol):
@@ -72,7 +57,7 @@ class Door:
     def __init__(
         self, listener: socket.socket, config: Config, context: ssl.SSLContext | None, state: dict[str, Any]
     ) -> None:
-        self.clock = SteeredClock()
+        self.clock = ManualClock()
         self.handlers: list[Echo] = []
         self.listener = listener
         self.complaints: list[dict[str, Any]] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -9,13 +10,14 @@ import socket
 import ssl
 import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from alphorn.core.clock import TICK_SECONDS
 from alphorn.core.config import Config
-from alphorn.tls.arrival import HTTP2_PREFACE, LINGER_SECONDS, ClearArrival
+from alphorn.tls.arrival import HTTP2_PREFACE, LINGER_SECONDS, Arrival, ClearArrival
 from alphorn.tls.context import ServerContext, server_context
 from support.certificates import Authority, Pair, authority
 from support.door import Door, open_door, until
@@ -192,6 +194,25 @@ async def test_a_client_that_leaves_without_a_word_leaves_nothing_behind() -> No
         assert door.handlers == []
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["clear", "tls"])
+async def test_nothing_of_the_arrival_outlives_the_choice(tls: ServerContext, secure: bool) -> None:
+    context = authority().client_context() if secure else None
+    async with open_door(Config(), tls if secure else None) as door:
+        gc.collect()
+        gc.disable()  # so that a cycle would show
+        try:
+            reader, writer = await asyncio.open_connection("localhost", door.port, ssl=context)
+            writer.write(GET)
+            await reader.readexactly(6)
+            await until(lambda: not door.acceptor._reception.tasks, "the task to end")
+            await asyncio.sleep(0)
+            assert not [found for found in gc.get_objects() if isinstance(found, Arrival)]
+        finally:
+            gc.enable()
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_a_connection_that_was_handed_over_is_left_alone() -> None:
     async with open_door(Config(head_timeout=10)) as door:
         with await connect(door) as client:
@@ -291,16 +312,17 @@ async def test_with_http1_off_a_client_without_alpn_is_closed(tls: ServerContext
 
 
 async def test_an_alpn_offer_without_anything_for_us_gets_the_alert_of_rfc_7301(
-    tls: ServerContext, caplog: pytest.LogCaptureFixture
+    tls: ServerContext, caplog: pytest.LogCaptureFixture, needs_tool: Callable[[str], str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    openssl = needs_tool("openssl")
     async with open_door(Config(), tls) as door:
         with pytest.raises(ssl.SSLError, match=r"(?i)alert.no.application.protocol"):
             await asyncio.open_connection(
                 "localhost", door.port, ssl=authority().client_context("spdy/3", "h3")
             )
         output = await run(
-            "openssl", "s_client", "-connect", f"127.0.0.1:{door.port}", "-alpn", "spdy/3", sends=b"Q\n"
+            openssl, "s_client", "-connect", f"127.0.0.1:{door.port}", "-alpn", "spdy/3", sends=b"Q\n"
         )
         assert "SSL alert number 120" in output
         await door.wait_for_undecided(0)
@@ -355,6 +377,27 @@ async def test_a_client_that_trickles_its_handshake_is_served(tls: ServerContext
                         incoming.write(await asyncio.get_running_loop().sock_recv(client, 65536))
 
 
+async def test_where_there_is_no_low_mark_a_part_is_left_to_openssl(
+    tls: ServerContext, tmp_path: Path
+) -> None:
+    # A unix socket takes the mark and wakes for every byte all the same.
+    path = str(tmp_path / "s")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    async with open_door(Config(), tls, listener=listener) as door:
+        hello = client_hello(authority().client_context("h2"))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, path)
+            await send(client, hello[:100])
+            await door.wait_for_undecided(1)
+            (arrival,) = door.acceptor._reception.arrivals
+            await until(lambda: arrival._task is not None, "OpenSSL")
+            await send(client, hello[100:])
+            assert await receive(client, 3) == b"\x16\x03\x03"  # a ServerHello
+
+
 async def test_a_client_hello_that_breaks_off_is_one_line(
     tls: ServerContext, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -370,7 +413,10 @@ async def test_a_client_hello_that_breaks_off_is_one_line(
     assert len([record for record in caplog.records if record.name == "alphorn.error"]) == 2
 
 
-async def test_clear_http_on_a_tls_port_gets_a_readable_answer(tls: ServerContext) -> None:
+async def test_clear_http_on_a_tls_port_gets_a_readable_answer(
+    tls: ServerContext, needs_tool: Callable[[str], str]
+) -> None:
+    curl = needs_tool("curl")
     async with open_door(Config(), tls) as door:
         with await connect(door) as client:
             await send(client, GET)
@@ -380,7 +426,7 @@ async def test_clear_http_on_a_tls_port_gets_a_readable_answer(tls: ServerContex
             assert b"\r\ndate: " in answer
             assert b"\r\nconnection: close\r\n" in answer
             assert b"speaks HTTPS" in answer
-        output = await run("curl", "-si", f"http://127.0.0.1:{door.port}/")
+        output = await run(curl, "-si", f"http://127.0.0.1:{door.port}/")
         assert output.startswith("HTTP/1.1 400 Bad Request")
         assert "speaks HTTPS" in output
 
@@ -405,6 +451,22 @@ async def test_a_refused_client_that_does_not_close_is_closed(tls: ServerContext
             assert door.undecided == 1
             door.clock.advance(LINGER_SECONDS + 0.1)
             assert door.undecided == 0
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03", GET], ids=["silent", "hello", "clear"])
+@pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+async def test_a_client_that_leaves_before_tls_leaves_nothing_behind(
+    tls: ServerContext, first: bytes, reset: bool
+) -> None:
+    async with open_door(Config(), tls) as door:
+        client = await connect(door)
+        await send(client, first)
+        await door.wait_for_undecided(1)
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await door.wait_for_undecided(0)
+        assert door.handlers == []
 
 
 async def test_neither_tls_nor_http_is_closed_without_a_word(
@@ -458,9 +520,10 @@ async def test_a_handshake_that_stalls_is_closed_by_the_loop(
 
 
 async def test_a_failed_handshake_is_one_debug_line(
-    tls: ServerContext, caplog: pytest.LogCaptureFixture
+    tls: ServerContext, caplog: pytest.LogCaptureFixture, needs_tool: Callable[[str], str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    openssl = needs_tool("openssl")
     async with open_door(Config(), tls) as door:
         # A client that does not trust us, and one that speaks TLS 1.1 at the most.
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -468,7 +531,7 @@ async def test_a_failed_handshake_is_one_debug_line(
                 "localhost", door.port, ssl=Authority("Somebody else").client_context("h2")
             )
         address = f"127.0.0.1:{door.port}"
-        await run("openssl", "s_client", "-connect", address, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+        await run(openssl, "s_client", "-connect", address, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
         await door.wait_for_undecided(0)
         assert door.handlers == []
     lines = [record for record in caplog.records if record.name == "alphorn.error"]
