@@ -1,0 +1,160 @@
+"""A server in a process of its own: for clients that block, for its memory, and for how it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .certificates import Pair
+
+PATIENCE_SECONDS = 20.0
+"""How long a process may take to start, to say something or to end, on a busy machine."""
+
+
+class ServerProcess:
+    """`python -m alphorn APP`, on a port the system chooses.
+
+    As a context manager it stops the server at the end, and fails unless that was a clean exit.
+
+    Attributes:
+        url: Where it listens.
+    """
+
+    def __init__(
+        self, app: str, *options: str, folder: Path, certificate: Pair | None = None, cafile: str | None = None
+    ) -> None:
+        """Start and wait until it listens.
+
+        Args:
+            app: "module:attribute".
+            options: Further flags.
+            folder: Where the module is, which becomes the working directory.
+            certificate: Serve TLS with it.
+            cafile: Whom its clients have to trust; kept for them.
+
+        Raises:
+            AssertionError: It did not start; the message has its log.
+        """
+        self.cafile = cafile
+        if certificate is not None:
+            options += ("--certfile", certificate.certfile, "--keyfile", certificate.keyfile)
+        self._lines: list[str] = []
+        self._ended = False
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "alphorn", app, "--port", "0", *options],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if not name.startswith("SERVE_")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            banner = self.wait_for("listening on ")
+        except BaseException:
+            self.kill()
+            raise
+        found = re.search(r"https?://\S+", banner)
+        assert found, banner
+        self.url = found[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is not None:
+            self.kill()
+            print(self.log)  # pytest shows it with the failure
+            return
+        status = self.stop()
+        assert status == 0, f"exit status {status}:\n{self.log}"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def log(self) -> str:
+        """What it has written to standard error so far."""
+        with self._news:
+            return "".join(self._lines)
+
+    def wait_for(self, text: str) -> str:
+        """Wait for a line of its log that contains `text` and return it.
+
+        Raises:
+            AssertionError: It ended without one, or took too long.
+        """
+
+        def said() -> str | None:
+            return next((line for line in self._lines if text in line), None)
+
+        with self._news:
+            self._news.wait_for(lambda: said() or self._ended, PATIENCE_SECONDS)
+            line = said()
+        assert line is not None, f"never said {text!r}:\n{self.log}"
+        return line
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait until it has ended and return its exit status."""
+        try:
+            status = self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"still running after {PATIENCE_SECONDS:g} s:\n{self.log}") from None
+        self._reader.join()
+        return status
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, if it has not, and return its exit status."""
+        if self._process.poll() is None:
+            self.send_signal(number)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    # --- Memory, where the system tells (Linux)
+
+    @property
+    def resident_bytes(self) -> int:
+        """How much of it is in memory now."""
+        return self._status("VmRSS")
+
+    @property
+    def peak_resident_bytes(self) -> int:
+        """The most of it that was in memory at any time."""
+        return self._status("VmHWM")
+
+    def _status(self, field: str) -> int:
+        text = Path(f"/proc/{self._process.pid}/status").read_text()
+        found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
+        assert found, text
+        return int(found[1]) * 1024
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stream:
+            for line in stream:
+                with self._news:
+                    self._lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
