@@ -1,0 +1,66 @@
+"""A chat over WebSocket: whoever is connected reads what anybody writes.
+
+Serve it:  serve chat:app
+Try it:    open http://localhost:8000/ in two tabs
+"""
+
+import asyncio
+
+PAGE = b"""<!doctype html>
+<title>Chat</title>
+<form><input autofocus aria-label="Message"></form>
+<pre></pre>
+<script>
+  const socket = new WebSocket(location.href.replace(/^http/, "ws"));
+  const [form, log] = document.querySelectorAll("form, pre");
+  socket.onmessage = (event) => log.append(event.data, "\\n");
+  socket.onclose = (event) => log.append(`closed: ${event.code} ${event.reason}\\n`);
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    socket.send(form[0].value);
+    form.reset();
+  };
+</script>
+"""
+BACKLOG = 100
+"""How many lines may wait for a client that reads slowly, before it misses some."""
+
+members = set()
+"""For everybody in the chat, a queue of lines."""
+
+
+async def app(scope, receive, send):
+    """Serve the page to a browser, and the chat to the page."""
+    if scope["type"] == "websocket":
+        await chat(receive, send)
+    elif scope["type"] == "http":
+        fields = [(b"content-type", b"text/html; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": PAGE})
+
+
+async def chat(receive, send):
+    """Be one member: read in this task, write in another."""
+    await receive()  # websocket.connect
+    await send({"type": "websocket.accept"})
+    lines = asyncio.Queue(BACKLOG)
+    members.add(lines)
+    delivering = asyncio.create_task(deliver(lines, send))
+    try:
+        while (message := await receive())["type"] == "websocket.receive":
+            for member in members:
+                if not member.full():
+                    member.put_nowait(message.get("text") or "")
+    finally:
+        members.remove(lines)
+        delivering.cancel()
+
+
+async def deliver(lines, send):
+    """Send what is said. `send` waits while the client does not read."""
+    while True:
+        line = await lines.get()
+        try:
+            await send({"type": "websocket.send", "text": line})
+        except OSError:  # the client has left
+            return
