@@ -45,6 +45,7 @@ class Dispatcher:
         self._context = contextvars.copy_context()
         self._running: dict[asyncio.Task[None], Call] = {}
         self._idle = Waiters()
+        self._cancelling = False
         self.started = 0
 
     def start(self, call: Call) -> None:
@@ -74,6 +75,7 @@ class Dispatcher:
         Returns:
             Those that did not.
         """
+        self._cancelling = True
         for task in list(self._running):
             task.cancel()
         if self._running:
@@ -91,8 +93,13 @@ class Dispatcher:
         error: BaseException | None = None
         try:
             await self._application(call.scope, call.receive, call.send)
-        except (asyncio.CancelledError, GeneratorExit) as cancellation:
+        except asyncio.CancelledError as cancellation:
             error = cancellation
+            if not self._cancelling:
+                error_log.error("%s: cancelled by the application itself", _describe(call.scope))
+            raise
+        except (GeneratorExit, KeyboardInterrupt) as interruption:  # the loop ends, or the process shall
+            error = interruption
             raise
         except BaseException as raised:  # noqa: BLE001 - SystemExit in an application ends that call only
             error = raised
@@ -112,7 +119,7 @@ def _log_failure(call: Call, error: BaseException) -> None:
     """Log an exception of the application, unless all it says is that the client has gone."""
     if all(isinstance(leaf, Disconnected) for leaf in _leaves(error)):
         return
-    if _follows_disconnect(error):
+    if all(_follows_disconnect(leaf) for leaf in _leaves(error)):
         # Frameworks turn our OSError into an exception of their own (Starlette: ClientDisconnect).
         error_log.info(
             "%s: application ended with %r after the client had gone", _describe(call.scope), error
@@ -130,10 +137,15 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _follows_disconnect(error: BaseException) -> bool:
+    """Whether an exception was raised because of a Disconnected, or while one was handled."""
+    seen: set[int] = set()  # `raise error from error` makes a circle
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, Disconnected):
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if all(isinstance(leaf, Disconnected) for leaf in _leaves(cause)):
+            return True
         cause = cause.__cause__ or cause.__context__
-    return cause is not None
+    return False
 
 
 def _describe(scope: Scope) -> str:

@@ -8,9 +8,10 @@ crash before it can still become a 500, and early hints can still go out.
 Knows nothing of framing, windows or timeouts; those are the wire's.
 """
 
-import asyncio
+# ruff: noqa: SLF001 - the table at the end is a part of the class
+
 import os
-import stat
+import re
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Final, TypeAlias
@@ -19,13 +20,18 @@ from .asgi import Fields, Message, Scope
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, Head, Stream, Waiters
 from .fields import checked_fields, checked_value
+from .files import FilePart, open_whole_file, part_of_open_file, read_piece
 from .log import log_request
 from .worker import Worker
 
 # What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
 _SERVER_ONLY: Final = frozenset((b"transfer-encoding", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
+_NO_LENGTH: Final = _SERVER_ONLY | {b"content-length"}
 _NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"host", b"trailer"}
-_FILE_CHUNK: Final = 256 * 1024
+# What may stand in `:path` (RFC 3986, 3.3 and 3.4): no white space, no control, no fragment.
+_PUSH_PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")
+# More digits than any length has; `int` would refuse thousands of them with an error of its own.
+_MAX_LENGTH_DIGITS: Final = 18
 
 
 class State(Enum):
@@ -34,6 +40,7 @@ class State(Enum):
     START = "not started"
     HELD = "started, its head not yet sent"
     BODY = "in its body"
+    FILE = "sending a file"
     TRAILERS = "waiting for its trailers"
     COMPLETE = "complete"
 
@@ -48,6 +55,7 @@ class HttpExchange:
         "_content_ended",
         "_eof",
         "_head",
+        "_is_head",
         "_lost",
         "_no_content",
         "_readers",
@@ -66,6 +74,8 @@ class HttpExchange:
     def __init__(self, worker: Worker, stream: Stream, scope: Scope) -> None:
         # Fixed.
         self.scope = scope
+        # Asked now, because the scope is the application's: middleware may turn a HEAD into a GET.
+        self._is_head = scope.get("method") == "HEAD"
         self._worker = worker
         self._started_at = worker.clock.now() if worker.log_access else 0.0
         # The request.
@@ -80,7 +90,7 @@ class HttpExchange:
         self._lost = False
         self._head: Head | None = None
         self._status = 0
-        self._no_content = scope.get("method") == "HEAD"
+        self._no_content = self._is_head
         self._announced_length: int | None = None
         self._sent_length = 0
         self._wants_trailers = False
@@ -110,7 +120,7 @@ class HttpExchange:
 
     def lost(self) -> None:
         """Let go of a stream that is gone, and wake everything that waits."""
-        if self._state is not State.COMPLETE:
+        if self._state is not State.COMPLETE and not self._lost:
             self._lost = True
             self._log_access()
         self._stream = CLOSED
@@ -152,12 +162,8 @@ class HttpExchange:
         waiting = self.act(message)
         if waiting is not None:
             await waiting
-        while not self._stream.writable:
-            if self._writers is None:
-                self._writers = Waiters()
-            await self._writers.wait()
-            if self._lost:
-                raise Disconnected("the client has gone")
+        if not self._stream.writable:
+            await self._wait_writable()
 
     # ------------------------------------------------------------------ for the dispatcher
 
@@ -170,7 +176,7 @@ class HttpExchange:
         if self._lost or self._state is State.COMPLETE:
             return None
         complaint = None if error else f"application returned while the response was {self._state.value}"
-        if self._state in (State.START, State.HELD):
+        if self._state is State.START or self._head is not None:
             self.answer(500, b"Internal Server Error")
         else:
             self._cut()
@@ -191,7 +197,7 @@ class HttpExchange:
             text: One line of plain text for the client; it says nothing about our insides.
         """
         self._wants_trailers = False
-        self._no_content = self.scope.get("method") == "HEAD"
+        self._no_content = self._is_head
         self._head = self._checked_head(status, [(b"content-type", b"text/plain; charset=utf-8")])
         self._status = status
         self._emit(text, more=False)
@@ -206,6 +212,14 @@ class HttpExchange:
         if body:
             self._stream.pull(len(body))
         return {"type": "http.request", "body": body, "more_body": not self._content_ended}
+
+    async def _wait_writable(self) -> None:
+        while not self._stream.writable:
+            if self._writers is None:
+                self._writers = Waiters()
+            await self._writers.wait()
+        if self._lost:
+            raise Disconnected("the client has gone")
 
     def _wake_readers(self) -> None:
         if self._readers is not None:
@@ -256,14 +270,12 @@ class HttpExchange:
         fields: Fields = []
         length: int | None = None
         close = has_date = has_server = False
-        for field in checked_fields(pairs, without=_SERVER_ONLY):
+        for field in checked_fields(pairs, without=_NO_LENGTH if status in (204, 205) else _SERVER_ONLY):
             name, value = field
             if name == b"content-length":
-                if not value.isdigit() or (length is not None and int(value) != length):
-                    raise UnexpectedMessage(f"content-length {value!r} is not one number of bytes")
-                if length is not None or status in (204, 205):
+                known, length = length, _content_length(value, length)
+                if known is not None:
                     continue
-                length = int(value)
             elif name == b"connection":
                 close = close or b"close" in value.lower()
                 continue
@@ -351,17 +363,20 @@ class HttpExchange:
 
     def _early_hint(self, message: Message) -> None:
         self._require("http.response.early_hint")
-        links = [(b"link", checked_value(b"link", link)) for link in message.get("links", ())]
+        try:
+            links = [(b"link", checked_value(b"link", link)) for link in message["links"]]
+        except (KeyError, TypeError):
+            raise UnexpectedMessage("the links of an early hint are an iterable of bytes") from None
         if links:
             self._stream.send_informational(103, links)
 
     def _push(self, message: Message) -> None:
         self._require("http.response.push")
         path = message.get("path")
-        if not isinstance(path, str) or not path.startswith("/"):
-            raise UnexpectedMessage(f"the path of a push begins with a slash, unlike {path!r}")
+        if not isinstance(path, str) or not _PUSH_PATH.fullmatch(path):
+            raise UnexpectedMessage(f"the path of a push is an encoded path with a slash, unlike {path!r}")
         fields = checked_fields(message.get("headers", ()), without=_SERVER_ONLY)
-        self._stream.push(path.encode("ascii", "strict"), fields)
+        self._stream.push(path.encode("ascii"), fields)
 
     def _require(self, extension: str) -> None:
         if extension not in self.scope["extensions"]:
@@ -371,69 +386,81 @@ class HttpExchange:
 
     async def _zero_copy_send(self, message: Message) -> None:
         """Act on `http.response.zerocopysend`: a part of an open file, among body messages."""
-        file = message.get("file")
-        try:
-            descriptor = file.fileno()  # type: ignore[union-attr] # anything may come from an application
-            about = os.fstat(descriptor)
-        except (AttributeError, TypeError, OSError) as error:
-            raise UnexpectedMessage(f"zerocopysend wants an open file, not {file!r}") from error
-        if not stat.S_ISREG(about.st_mode):
-            raise UnexpectedMessage("zerocopysend wants a regular file")
-        offset, count = message.get("offset"), message.get("count")
-        start = file.tell() if offset is None else offset  # type: ignore[union-attr]
-        available = max(0, about.st_size - start)
-        length = available if count is None else min(count, available)
-        more = bool(message.get("more_body", False))
-        await self._send_file(descriptor, start, length, more=more)
-        if offset is None:
-            file.seek(start + length)  # type: ignore[union-attr]
+        self._require("http.response.zerocopysend")
+        part = part_of_open_file(message)
+        await self._send_file(part, more=bool(message.get("more_body", False)))
+        if message.get("offset") is None:
+            message["file"].seek(part.offset + part.length)
 
     async def _path_send(self, message: Message) -> None:
         """Act on `http.response.pathsend`: a whole file, which ends the response."""
-        path = message.get("path")
-        if not isinstance(path, str) or not os.path.isabs(path):
-            raise UnexpectedMessage(f"the path of pathsend is absolute, unlike {path!r}")
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        self._require("http.response.pathsend")
+        part = open_whole_file(message)
         try:
-            about = os.fstat(descriptor)
-            if not stat.S_ISREG(about.st_mode):
-                raise UnexpectedMessage(f"pathsend wants a regular file, unlike {path!r}")
-            await self._send_file(descriptor, 0, about.st_size, more=False)
+            await self._send_file(part, more=False)
         finally:
-            os.close(descriptor)
+            os.close(part.descriptor)
 
-    async def _send_file(self, descriptor: int, offset: int, length: int, *, more: bool) -> None:
+    async def _send_file(self, part: FilePart, *, more: bool) -> None:
+        """Send a part of a file as a part of the body; no other message is legal meanwhile."""
         if self._no_content:
             self._emit(b"", more=False)
             return
-        self._check_length(length, more=more)
-        if self._stream.zero_copy and length:
-            await self._pass_file(descriptor, offset, length)
-        else:
-            await self._copy_file(descriptor, offset, length)
+        self._check_length(part.length, more=more)
+        self._state = State.FILE
+        try:
+            if self._stream.zero_copy and part.length:
+                await self._pass_file(part)
+            else:
+                await self._copy_file(part)
+        finally:
+            if self._state is State.FILE:
+                self._state = State.BODY if self._head is None else State.HELD
         if not more:
             self._emit(b"", more=False)
 
-    async def _pass_file(self, descriptor: int, offset: int, length: int) -> None:
-        """Let the kernel send the file."""
+    async def _pass_file(self, part: FilePart) -> None:
+        """Let the kernel send the file.
+
+        Whatever goes wrong ends the response, for nobody knows how much of the file has left.
+        """
         if self._head is not None:
             self._emit(b"", more=True)
-        sent = await self._stream.send_file(descriptor, offset, length)
+            self._state = State.FILE
+        stream = self._stream
+        try:
+            sent = await stream.send_file(*part)
+        except Disconnected:
+            self.lost()
+            stream.abort()
+            raise
+        except BaseException:
+            if self._state is State.FILE:
+                self._cut()
+            raise
+        self._check_sending()
         self._sent_length += sent
-        if sent < length:
+        if sent < part.length:
             self._cut()
             raise UnexpectedMessage("the file became shorter while it was sent")
 
-    async def _copy_file(self, descriptor: int, offset: int, length: int) -> None:
-        """Read the file piece by piece, in a thread: a disk may be slow, and TLS must see the bytes."""
-        end = offset + length
-        while offset < end:
-            size = min(_FILE_CHUNK, end - offset)
-            piece = await asyncio.to_thread(os.pread, descriptor, size, offset)
+    async def _copy_file(self, part: FilePart) -> None:
+        """Read the file and send it like any body, where the kernel cannot: TLS must see the bytes."""
+        done = 0
+        while done < part.length:
+            piece = await read_piece(part, done)
+            self._check_sending()
             if not piece:
                 raise UnexpectedMessage("the file became shorter while it was sent")
-            offset += len(piece)
-            await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+            done += len(piece)
+            self._emit(piece, more=True)
+            self._state = State.FILE
+            await self._wait_writable()
+
+    def _check_sending(self) -> None:
+        """Raise Disconnected if the response has ended while its file was read or sent."""
+        if self._lost or self._state is not State.FILE:
+            raise Disconnected("the response has ended")
 
     # ------------------------------------------------------------------ endings
 
@@ -446,6 +473,13 @@ class HttpExchange:
         if self._worker.log_access:
             seconds = self._worker.clock.now() - self._started_at
             log_request(self.scope, self._status, self._sent_length, seconds)
+
+
+def _content_length(value: bytes, known: int | None) -> int:
+    """Read a content-length (RFC 9110, 8.6); one that is said twice must say the same."""
+    if value.isdigit() and len(value) <= _MAX_LENGTH_DIGITS and known in (None, int(value)):
+        return int(value)
+    raise UnexpectedMessage(f"content-length {value!r} is not one number of bytes")
 
 
 _Move: TypeAlias = Callable[[HttpExchange, Message], Awaitable[None] | None]
@@ -467,6 +501,7 @@ MOVES: Final[dict[State, dict[str, _Move]]] = {
         "http.response.zerocopysend": HttpExchange._zero_copy_send,
         "http.response.push": HttpExchange._push,
     },
+    State.FILE: {},
     State.TRAILERS: {"http.response.trailers": HttpExchange._send_trailers},
     State.COMPLETE: {},
 }

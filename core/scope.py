@@ -20,7 +20,7 @@ class ConnectionFacts:
 
     __slots__ = ("_make_tls", "_tls", "client", "root_path", "secure", "server", "state")
 
-    def __init__(  # noqa: PLR0913 - the facts of a connection
+    def __init__(
         self,
         client: Address | None = None,
         server: Address | None = None,
