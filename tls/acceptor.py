@@ -29,8 +29,6 @@ BATCH = 32
 connections there already wait no longer than about a millisecond. (nginx takes one, or all with
 `multi_accept`; asyncio up to its backlog.)"""
 
-_UNIX = getattr(socket, "AF_UNIX", None)
-
 
 class Acceptor:
     """Takes the connections of one listening socket.
@@ -51,6 +49,7 @@ class Acceptor:
     ) -> None:
         self.deadline = NEVER
         self._listener = listener
+        self._is_tcp = listener.family != getattr(socket, "AF_UNIX", None)
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrival = ClearArrival if context is None else TlsArrival
@@ -106,7 +105,7 @@ class Acceptor:
     def _admit(self, accepted: socket.socket, peer: Any) -> None:
         try:
             accepted.setblocking(False)
-            if accepted.family != _UNIX:
+            if self._is_tcp:
                 # asyncio does it only for sockets that were made with an explicit protocol number.
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:  # the client has gone, and some systems say so here

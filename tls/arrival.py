@@ -52,6 +52,7 @@ LINGER_SECONDS: Final = 5.0
 close_notify of TLS, for which asyncio would wait 30 seconds. (nginx: lingering_timeout 5s.)"""
 
 _DISCARD_BYTES = 64 * 1024
+_DISCARDS = 16  # per wake-up, so that a fast client does not keep the loop
 
 
 @dataclass(slots=True, eq=False)
@@ -296,14 +297,18 @@ class TlsArrival(Arrival):
         asyncio.get_running_loop().add_reader(self._socket, self._discard)
 
     def _discard(self) -> None:
+        """Read what a refused client still sends, and drop it when it has closed."""
         try:
-            closed = not self._socket.recv(_DISCARD_BYTES)
+            for _ in range(_DISCARDS):
+                if not self._socket.recv(_DISCARD_BYTES):
+                    break
+            else:
+                return
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
-            closed = True
-        if closed:
-            self.drop()
+        except OSError as error:
+            self._debug(_reason(error))
+        self.drop()
 
 
 def _reason(error: OSError) -> str:
