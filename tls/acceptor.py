@@ -86,8 +86,8 @@ class Acceptor:
         """Accept again after a pause."""
         self.deadline = NEVER
         self._clock.forget(self)
-        if self._loop is not None:
-            self._loop.add_reader(self._listener, self._accept)
+        assert self._loop is not None  # a closed acceptor is not on the clock
+        self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
         for _ in range(BATCH):

@@ -111,14 +111,14 @@ def _data_folder() -> Path:
 
 
 class _Files:
-    """The files in a folder, as far as they are there."""
+    """The files in a folder, as far as they are there; their names cannot be taken for somebody else's."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.authority = folder / "dev-ca.pem"
-        self.authority_key = folder / "dev-ca.key.pem"
-        self.leaf = folder / "dev-localhost.pem"
-        self.leaf_key = folder / "dev-localhost.key.pem"
+        self.authority = folder / "alphorn-ca.pem"
+        self.authority_key = folder / "alphorn-ca.key.pem"
+        self.leaf = folder / "alphorn-localhost.pem"
+        self.leaf_key = folder / "alphorn-localhost.key.pem"
 
     def are_fit(self, wanted: frozenset[str], now: dt.datetime) -> bool:
         """Tell whether a server can be started with them as they are."""
@@ -157,7 +157,7 @@ class _Files:
     def _keep_out_of_git(self) -> None:
         """Have git ignore our files; `certs` may well be in somebody's repository."""
         with contextlib.suppress(FileExistsError), (self.folder / ".gitignore").open("x") as ignore:
-            ignore.write("dev-*\n.gitignore\n")
+            ignore.write("alphorn-*\n.gitignore\n")
 
 
 def _is_fresh(leaf: x509.Certificate, now: dt.datetime) -> bool:
@@ -191,7 +191,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix="dev-")  # with mode 0600
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix="alphorn-")  # with mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -205,7 +205,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Let one process at a time renew; the system releases the lock of a process that dies."""
-    with (folder / "dev-lock").open("wb") as file:
+    with (folder / "alphorn-lock").open("wb") as file:
         if sys.platform == "win32":
             msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
         else:

@@ -12,6 +12,7 @@ import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -539,6 +540,19 @@ async def test_a_failed_handshake_is_one_debug_line(
     assert all(line.exc_info is None for line in lines)
     assert "127.0.0.1" in lines[0].getMessage()
     assert not [record for record in caplog.records if record.name == "asyncio" and record.levelno > 10]
+
+
+async def test_a_fault_of_ours_is_an_error_line_and_closes(caplog: pytest.LogCaptureFixture) -> None:
+    no_context = cast("ssl.SSLContext", object())
+    async with open_door(Config(), no_context) as door:
+        with await connect(door) as client:
+            await send(client, client_hello(authority().client_context("h2")))
+            with contextlib.suppress(ConnectionResetError):
+                assert await receive_all(client) == b""
+            await door.wait_for_undecided(0)
+    (line,) = caplog.records
+    assert line.levelno == logging.ERROR
+    assert line.exc_info
 
 
 # --- The listening socket

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from alphorn.core.config import Config
 from alphorn.core.errors import ConfigError
@@ -21,6 +26,7 @@ from alphorn.tls.authority import new_key, new_leaf
 from alphorn.tls.certificates import describe
 from alphorn.tls.context import server_context
 from alphorn.tls.development import DevelopmentCertificate, development_certificate, development_folder
+from support.certificates import Authority
 from support.door import open_door
 from support.waiting import within
 
@@ -117,7 +123,7 @@ def test_nobody_who_does_not_trust_the_authority_accepts_it(tmp_path: Path) -> N
 def test_a_stolen_authority_cannot_impersonate_the_internet(tmp_path: Path) -> None:
     made = development_certificate([], tmp_path)
     authority = x509.load_pem_x509_certificate(Path(made.cafile).read_bytes())
-    stolen = load_pem_private_key((tmp_path / "dev-ca.key.pem").read_bytes(), None)
+    stolen = load_pem_private_key((tmp_path / "alphorn-ca.key.pem").read_bytes(), None)
     key = load_pem_private_key(Path(made.keyfile).read_bytes(), None)
     assert isinstance(stolen, type(new_key()))
     assert isinstance(key, type(new_key()))
@@ -175,7 +181,7 @@ def test_the_leaf_alone_is_renewed_in_the_last_third_of_its_life(tmp_path: Path)
     development_certificate(["a.test"], tmp_path, now=NOW)
     before = contents(tmp_path)
     made = development_certificate([], tmp_path, now=NOW + 61 * DAY)
-    assert changed(tmp_path, before) == {"dev-localhost.pem"}
+    assert changed(tmp_path, before) == {"alphorn-localhost.pem"}
     assert describe(made.certfile).not_after > NOW + 150 * DAY
     assert "a.test" not in describe(made.certfile).names
 
@@ -185,7 +191,7 @@ def test_a_new_name_is_added_to_those_that_another_server_needs(tmp_path: Path) 
     before = contents(tmp_path)
     made = development_certificate(["b.test"], tmp_path)
     assert {"a.test", "b.test"} <= set(describe(made.certfile).names)
-    assert changed(tmp_path, before) == {"dev-localhost.pem"}
+    assert changed(tmp_path, before) == {"alphorn-localhost.pem"}
 
 
 def test_a_name_beyond_the_authority_makes_a_new_one_and_says_so(
@@ -195,7 +201,7 @@ def test_a_name_beyond_the_authority_makes_a_new_one_and_says_so(
     assert caplog.records == []
     before = contents(tmp_path)
     made = development_certificate(["www.example.com"], tmp_path)
-    assert "dev-ca.pem" in changed(tmp_path, before)
+    assert "alphorn-ca.pem" in changed(tmp_path, before)
     assert "to be trusted again" in caplog.records[0].getMessage()
     assert shake_hands(served(made), trusting(made), "www.example.com") == "TLSv1.3"
     before = contents(tmp_path)
@@ -213,7 +219,7 @@ def test_an_authority_that_would_end_before_its_leaf_is_replaced(
 
 
 @pytest.mark.parametrize(
-    "damaged", ["dev-ca.pem", "dev-ca.key.pem", "dev-localhost.pem", "dev-localhost.key.pem"]
+    "damaged", ["alphorn-ca.pem", "alphorn-ca.key.pem", "alphorn-localhost.pem", "alphorn-localhost.key.pem"]
 )
 @pytest.mark.parametrize("damage", [b"", b"-----BEGIN NONSENSE-----", None])
 def test_a_damaged_or_missing_file_is_made_again(tmp_path: Path, damaged: str, damage: bytes | None) -> None:
@@ -227,6 +233,28 @@ def test_a_damaged_or_missing_file_is_made_again(tmp_path: Path, damaged: str, d
     assert shake_hands(served(made), trusting(made), "localhost") == "TLSv1.3"
 
 
+def test_what_another_authority_has_signed_is_replaced(tmp_path: Path) -> None:
+    other = development_certificate([], tmp_path / "other")
+    made = development_certificate([], tmp_path)
+    for name in ("alphorn-localhost.pem", "alphorn-localhost.key.pem"):
+        (tmp_path / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(served(other), trusting(made), "localhost")
+    made = development_certificate([], tmp_path)
+    assert shake_hands(served(made), trusting(made), "localhost") == "TLSv1.3"
+
+
+def test_an_authority_that_may_sign_anything_is_replaced(tmp_path: Path) -> None:
+    boundless = Authority("Not ours")
+    (tmp_path / "alphorn-ca.pem").write_text(boundless.pem)
+    (tmp_path / "alphorn-ca.key.pem").write_bytes(
+        boundless.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    made = development_certificate([], tmp_path)
+    assert Path(made.cafile).read_text() != boundless.pem
+    assert shake_hands(served(made), trusting(made), "localhost") == "TLSv1.3"
+
+
 def test_servers_that_start_together_agree(tmp_path: Path) -> None:
     names = [f"server-{number}.test" for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -234,7 +262,6 @@ def test_servers_that_start_together_agree(tmp_path: Path) -> None:
     assert len(set(made)) == 1
     assert set(names) <= set(describe(made[0].certfile).names)
     assert shake_hands(served(made[0]), trusting(made[0]), "server-3.test") == "TLSv1.3"
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith("dev-tmp")]
     assert len(list(tmp_path.iterdir())) == 6
 
 
@@ -246,7 +273,7 @@ def test_keys_are_for_their_owner_only(tmp_path: Path) -> None:
     made = development_certificate([], folder)
     assert mode_of(folder) == 0o700
     assert mode_of(made.keyfile) == 0o600
-    assert mode_of(folder / "dev-ca.key.pem") == 0o600
+    assert mode_of(folder / "alphorn-ca.key.pem") == 0o600
     assert mode_of(made.cafile) == 0o644
 
 
@@ -294,3 +321,10 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"^--dev-tls: .*file.*; let this user read and write there$"):
         development_certificate([], tmp_path / "file" / "folder")
+
+
+def test_a_file_that_cannot_be_replaced_is_one_line_and_leaves_no_half(tmp_path: Path) -> None:
+    (tmp_path / "alphorn-localhost.pem").mkdir()
+    with pytest.raises(ConfigError, match=r"^--dev-tls: .*alphorn-localhost.pem: Is a directory; "):
+        development_certificate([], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["alphorn-localhost.pem"]
