@@ -175,7 +175,9 @@ class HttpExchange:
         """
         if self._lost or self._state is State.COMPLETE:
             return None
-        complaint = None if error else f"application returned while the response was {self._state.value}"
+        complaint = None
+        if error is None and not self._eof:  # whoever was told `http.disconnect` may well stop in the middle
+            complaint = f"application returned while the response was {self._state.value}"
         if self._state is State.START or self._head is not None:
             self.answer(500, b"Internal Server Error")
         else:
