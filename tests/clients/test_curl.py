@@ -45,7 +45,14 @@ def test_over_tls_alpn_chooses(needs_tool: NeedsTool, secure: ServerProcess, fla
 @pytest.mark.parametrize("flag", ["--http1.1", "--http2"])
 def test_many_requests_share_a_connection(needs_tool: NeedsTool, secure: ServerProcess, flag: str) -> None:
     connections = curl(
-        needs_tool, secure, flag, "--write-out", "%{num_connects} ", "--output", "/dev/null", f"{secure.url}/?[1-5]"
+        needs_tool,
+        secure,
+        flag,
+        "--write-out",
+        "%{num_connects} ",
+        "--output",
+        "/dev/null",
+        f"{secure.url}/?[1-5]",
     )
     assert connections.split() == ["1", "0", "0", "0", "0"]
 
@@ -55,6 +62,13 @@ def test_an_upload_that_waits_for_100_continue(
     needs_tool: NeedsTool, secure: ServerProcess, flag: str
 ) -> None:
     answer = curl(
-        needs_tool, secure, flag, "--header", "expect: 100-continue", "--data", "0123456789", f"{secure.url}/digest"
+        needs_tool,
+        secure,
+        flag,
+        "--header",
+        "expect: 100-continue",
+        "--data",
+        "0123456789",
+        f"{secure.url}/digest",
     )
     assert answer.startswith("10 ")

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from support.process import ServerProcess
-
 
 @pytest.mark.parametrize(
-    ("server", "protocol"), [("clear", "h2c"), ("secure", "h2"), ("clear", "http/1.1"), ("secure", "http/1.1")]
+    ("server", "protocol"),
+    [("clear", "h2c"), ("secure", "h2"), ("clear", "http/1.1"), ("secure", "http/1.1")],
 )
 def test_no_request_fails(
     needs_tool: Callable[[str], str], request: pytest.FixtureRequest, server: str, protocol: str
