@@ -78,6 +78,7 @@ CLOSING = """\
 | 0 | The server was told to stop, and stopped. |
 | 2 | A mistake in the settings, or an application that cannot be loaded: one line says which and what to do. |
 | 3 | The application refused to start (lifespan). |
+| 4 | The application's shutdown failed (lifespan). |
 
 ## Completion in the shell
 
