@@ -92,6 +92,9 @@ def _check_lines(raw: bytes, max_fields: int) -> None:
         if re.fullmatch(rb"HTTP/[0-9]\.[0-9]", version) and not version.startswith(b"HTTP/1."):
             raise StreamFault(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this is an HTTP/1.1 connection")
         raise StreamFault(HTTPStatus.BAD_REQUEST, "malformed request line")
+    method = line.partition(b" ")[0]
+    if method != method.upper():  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it
+        raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "methods are in upper case")
     if _OBSOLETE_FOLD.search(raw):
         raise StreamFault(HTTPStatus.BAD_REQUEST, "a folded field line (RFC 9112, 5.2)")
     if _FORBIDDEN_IN_HEAD.search(section):

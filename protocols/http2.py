@@ -241,6 +241,8 @@ class Http2Connection(asyncio.Protocol):
         if request.size > config.max_head_bytes or len(head.fields) > config.max_fields:
             raise StreamFault(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large")
         self._read_hints(stream, head.fields)
+        if head.method != head.method.upper():  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it
+            raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "methods are in upper case")
         if head.method != "CONNECT":
             return HttpExchange(self._worker, stream, http_scope(self._facts, head, stream.extensions))
         if request.protocol != b"websocket":
@@ -379,7 +381,8 @@ class Http2Connection(asyncio.Protocol):
         """Let go of a stream whose response has left; content nobody reads is not waited for."""
         self._schedule.discard(stream)
         stream.exchange = None
-        if not stream.receiving:
+        # A request that is refused is answered before the news of its own end has been handled.
+        if not stream.receiving or self._machine.streams[stream.id].closed:
             self._drop(stream)
         elif not stream.tunnel:
             # RFC 9113, 8.1: tells the client to stop sending, without taking the answer back.
