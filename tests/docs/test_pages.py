@@ -1,0 +1,90 @@
+"""The documentation says nothing that is not so: links, flags, settings, snippets, commands."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from alphorn.core.config import SETTINGS
+from alphorn.core.settings import APP, CONFIG_VARIABLE, gather
+from support.pages import PAGES, ROOT, Block, Page
+
+FLAGS = {
+    "-b",
+    *(setting.flag for setting in SETTINGS),
+    *(f"--no-{setting.key}" for setting in SETTINGS if setting.kind is bool),
+    *("--config", "--demo", "--help", "--print-config", "--version"),
+}
+VARIABLES = {CONFIG_VARIABLE, APP.variable, *(setting.variable for setting in SETTINGS)}
+FIELDS = {setting.name for setting in SETTINGS}
+
+
+def blocks(*languages: str) -> list[Block]:
+    return [block for file in PAGES for block in Page(file).blocks(*languages)]
+
+
+@pytest.fixture(params=PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+def page(request: pytest.FixtureRequest) -> Page:
+    return Page(request.param)
+
+
+def test_every_relative_link_leads_somewhere(page: Page) -> None:
+    for link in page.links:
+        parts = urlsplit(link)
+        if parts.scheme:
+            continue
+        target = page.file.parent / parts.path if parts.path else page.file
+        assert target.exists(), f"{page}: {link}"
+        if parts.fragment:
+            assert parts.fragment in Page(target).anchors, f"{page}: {link}"
+
+
+def test_every_flag_exists(page: Page) -> None:
+    commands = [
+        line
+        for block in page.blocks("sh", "ini")
+        for line in block.text.splitlines()
+        if re.search(r"\bserve\b", line)
+    ]
+    spans = [code for code in page.code if code.startswith(("-", "serve "))]
+    for text in commands + spans:
+        for flag in re.findall(r"(?<![\w-])--?[a-z][\w-]*", text):
+            assert flag in FLAGS, f"{page}: {flag} in {text!r}"
+
+
+def test_every_variable_exists(page: Page) -> None:
+    for variable in re.findall(r"\bSERVE_\w+", page.prose):
+        assert variable in VARIABLES, f"{page}: {variable}"
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_settings_in_toml_are_good(block: Block, tmp_path: Path) -> None:
+    name = "pyproject.toml" if "tool" in tomllib.loads(block.text) else "serve.toml"
+    (tmp_path / name).write_text(block.text, "utf-8")
+    assert gather({}, {}, str(tmp_path / name)).app is not None
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_compiles_and_names_settings_that_exist(block: Block) -> None:
+    # A snippet may stand for the inside of a coroutine.
+    tree = compile(block.text, str(block), "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and re.search(r"\b(run|Config|Server)$", ast.unparse(node.func)):
+            named = {keyword.arg for keyword in node.keywords if keyword.arg is not None}
+            assert named <= FIELDS, f"{block}: {named - FIELDS}"
+
+
+@pytest.mark.parametrize("block", blocks(), ids=str)
+def test_every_block_says_what_it_is(block: Block) -> None:
+    assert block.language in {"", "ini", "python", "sh", "text", "toml"}, str(block)
+
+
+def test_no_page_is_missed() -> None:
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= {file.name for file in PAGES}
+    linked = {
+        (page.file.parent / urlsplit(link).path).resolve() for page in map(Page, PAGES) for link in page.links
+    }
+    assert set(PAGES) <= linked | {ROOT / "README.md"}, "a page to which no other leads"
