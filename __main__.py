@@ -99,15 +99,19 @@ def main() -> int:
     """Run the command with the arguments of this process.
 
     Returns:
-        The exit status: 0, 2 after a mistake of the operator, 3 if the application did not start, 4 if it
-        did not shut down properly.
+        The exit status: 0, 1 if threads of the application had to be left running, 2 after a mistake of the
+        operator, 3 if the application did not start, 4 if it did not shut down properly.
     """
     try:
         chosen = command.main(standalone_mode=False)
         if isinstance(chosen, tuple):  # not after --help and the like
-            from .server import run  # noqa: PLC0415 - see the module docstring
+            from .core.process import ENDING_SECONDS, Ending  # noqa: PLC0415 - see the module docstring
+            from .server import run  # noqa: PLC0415
 
-            run(*chosen)
+            try:
+                run(*chosen)
+            finally:
+                Ending(ENDING_SECONDS).begin()  # or a thread of the application could keep the process
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except ApplicationFailed as error:

@@ -7,22 +7,20 @@ lifespan; then connections. Shutdown is the other way round, within the grace pe
 
 import asyncio
 import dataclasses
-import logging
-import os
-import signal
 import socket
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from .core.application import adapt, load_application
 from .core.asgi import Application
 from .core.clock import Clock
 from .core.config import Config
 from .core.dispatch import Dispatcher
-from .core.drain import drain
+from .core.drain import Report, drain
 from .core.errors import ConfigError, ShutdownFailed
 from .core.lifespan import Lifespan
-from .core.log import configure_logging, error_log
+from .core.log import configure_logging, enable_logging, error_log
+from .core.process import ENDING_SECONDS, Ending, Signals
 from .core.scope import ConnectionFacts
 from .core.sockets import TcpBind, close_sockets, describe, open_sockets, parse_bind
 from .core.worker import Worker
@@ -30,8 +28,6 @@ from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
 from .protocols.websocket import open_handshake
 from .tls.acceptor import Acceptor, Handlers
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Server:
@@ -84,12 +80,14 @@ class Server:
         await self.stop()
 
     async def start(self) -> None:
-        """Open the sockets, start the application up, begin to accept.
+        """Open the sockets, start the application up, begin to accept. Cancelled, it leaves nothing behind.
 
         Raises:
             ConfigError: An address or a certificate cannot be used.
             StartupFailed: The application refused to start.
         """
+        if self._running is not None:
+            raise RuntimeError("this server has been started already")
         running = _Running(self._application, self.config, self._clock)
         self.urls = await running.start()
         self._running = running
@@ -97,31 +95,40 @@ class Server:
     async def stop(self) -> None:
         """Stop accepting, let requests finish within the grace period, shut the application down.
 
+        Cancelling it cuts the grace period short; the application is still shut down.
+
         Raises:
             ShutdownFailed: The application reported that its shutdown failed.
         """
         running, self._running = self._running, None
-        if running is not None:
-            self.drained = await running.stop()
+        if running is None:
+            return
+        self.drained = False
+        try:
+            self.drained = await running.drain()
+        finally:
+            await running.end()
 
     async def serve(self) -> None:
-        """Serve until SIGINT or SIGTERM; a second signal ends the process at once.
+        """Serve until SIGINT or SIGTERM, or until it is cancelled; a second signal ends the process at once.
 
         Raises:
             ConfigError: An address or a certificate cannot be used.
             StartupFailed: The application refused to start.
             ShutdownFailed: The application reported that its shutdown failed.
         """
-        with _Signals() as signals:
+        with Signals() as signals:
             starting = asyncio.ensure_future(self.start())
-            await asyncio.wait((starting, signals.first), return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():  # a model may take minutes to load; nobody has to wait for it
-                starting.cancel()
-                await asyncio.wait((starting,))
-                return
-            await starting
-            await signals.first
-            await self.stop()
+            # A model may take minutes to load; nobody has to wait for that.
+            signals.first.add_done_callback(lambda _: starting.cancel())
+            try:
+                await starting
+                await signals.first
+            except asyncio.CancelledError:
+                if not signals.first.done():
+                    raise
+            finally:
+                await self.stop()
 
 
 class _Running:
@@ -130,7 +137,7 @@ class _Running:
     def __init__(self, application: Application, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._lifespan = Lifespan(application, config.lifespan)
+        self._lifespan = Lifespan(application, config.lifespan, clock)
         self._worker = Worker(config, clock, Dispatcher(application), open_handshake)
         self._sockets: list[socket.socket] = []
         self._acceptors: list[Acceptor] = []
@@ -160,12 +167,14 @@ class _Running:
             acceptor.start()
             self._acceptors.append(acceptor)
         urls = [describe(listener, secure=context is not None) for listener in self._sockets]
+        spoken = _spoken(self._config, secure=context is not None)
+        names = f"; certificate for {certificate}" if certificate else ""
         for url in urls:
-            error_log.info("listening on %s (%s)", url, _banner(self._config, certificate))
+            error_log.info("listening on %s (%s%s)", url, spoken, names)
         return urls
 
-    async def stop(self) -> bool:
-        """Stop: no more connections, then no more requests, then no more application.
+    async def drain(self) -> bool:
+        """Take no more connections, then no more requests.
 
         Returns:
             Whether every request finished by itself.
@@ -173,59 +182,23 @@ class _Running:
         for acceptor in self._acceptors:
             acceptor.close()
         close_sockets(self._sockets)
-        complete = await drain(self._worker, self._config.graceful_timeout)
-        await self._lifespan.shutdown()
-        self._clock.stop()
+        return await drain(self._worker, self._config.graceful_timeout)
+
+    async def end(self) -> None:
+        """Shut the application down."""
+        try:
+            with Report(self._clock, lambda: "the application's shutdown"):
+                await self._lifespan.shutdown()
+        finally:
+            self._clock.stop()
         if self._lifespan.failed:
             raise ShutdownFailed("the application's shutdown failed")
-        return complete
 
     def _http1(self, facts: ConnectionFacts) -> Http1Connection:
         return Http1Connection(self._worker, facts)
 
     def _http2(self, facts: ConnectionFacts) -> Http2Connection:
         return Http2Connection(self._worker, facts)
-
-
-class _Signals:
-    """SIGINT and SIGTERM: the first is an event, the second ends the process.
-
-    Attributes:
-        first: Done when the first signal has come.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.first: asyncio.Future[None] = self._loop.create_future()
-
-    def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            try:
-                self._loop.add_signal_handler(number, self._received, number)
-            except NotImplementedError:  # Windows
-                signal.signal(number, self._received_in_thread)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in _SIGNALS:
-            try:
-                self._loop.remove_signal_handler(number)
-            except NotImplementedError:
-                signal.signal(number, signal.SIG_DFL)
-
-    def _received_in_thread(self, number: int, _frame: object) -> None:
-        self._loop.call_soon_threadsafe(self._received, number)
-
-    def _received(self, number: int) -> None:
-        name = signal.Signals(number).name
-        if not self.first.done():
-            error_log.info("%s: shutting down; once more ends at once", name)
-            self.first.set_result(None)
-            return
-        error_log.warning("%s again: ending at once", name)
-        self.__exit__()
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
 
 
 def run(app: Any, config: Config | None = None, **settings: Any) -> None:
@@ -246,12 +219,13 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     for bind in chosen.bind:  # before the application is loaded, which may take its time
         parse_bind(bind)
     server = Server(app, chosen)
-    with asyncio.Runner(loop_factory=_loop_factory(chosen.loop)) as runner:
+    enable_logging()
+    runner = asyncio.Runner(loop_factory=_loop_factory(chosen.loop))
+    try:
         runner.run(server.serve())
-        if not server.drained:
-            # A thread that has not heard of its request's end would keep the process for ever.
-            logging.shutdown()
-            os._exit(0)
+    finally:
+        with Ending(chosen.graceful_timeout if server.drained else ENDING_SECONDS):
+            runner.close()
 
 
 def _one_config(config: Config | None, settings: dict[str, Any]) -> Config:
@@ -305,12 +279,11 @@ def _with_development_certificate(config: Config) -> Config:
     return dataclasses.replace(config, dev_tls=False, certfile=str(made.certfile), keyfile=str(made.keyfile))
 
 
-def _banner(config: Config, certificate: str) -> str:
-    """Say which protocols are spoken, and which names the certificate has."""
+def _spoken(config: Config, *, secure: bool) -> str:
+    """Say which protocols are spoken."""
     protocols = []
-    if config.http2 if certificate else config.h2c:
+    if config.http2 if secure else config.h2c:
         protocols.append("HTTP/2")
     if config.http1:
         protocols.append("HTTP/1.1")
-    names = f"; certificate for {certificate}" if certificate else ""
-    return ", ".join(protocols) + names
+    return ", ".join([*protocols, "WebSocket"])

@@ -66,22 +66,11 @@ class Dispatcher:
         while self._running:
             await self._idle.wait()
 
-    async def cancel_all(self, seconds: float) -> list[Call]:
-        """Cancel every application that is still running.
-
-        Args:
-            seconds: How long they may take to end.
-
-        Returns:
-            Those that did not.
-        """
+    def cancel_all(self) -> None:
+        """Cancel every application that is still running; those that listen end soon."""
         self._cancelling = True
-        for task in list(self._running):
+        for task in self._running:
             task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=seconds)
-            await asyncio.sleep(0)  # their callbacks come one turn of the loop later
-        return self.running
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         context = self._context.copy()

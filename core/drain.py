@@ -1,74 +1,129 @@
 """The end of a worker's connections: announced, bounded, and told to the operator second by second."""
 
-import asyncio
-import contextlib
-from typing import Final
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
 
+from .clock import TICK_SECONDS, Clock, Timed
+from .http import HttpExchange
 from .log import error_log, escape, format_address
 from .worker import Worker
 
-# What cancelled applications get to clean up in, and their last answers to leave.
+# After the grace period: what applications that were told to stop may take, then those that were cancelled.
+_LAST_WORDS_SECONDS: Final = 1.0
 _CANCEL_SECONDS: Final = 5.0
+# What the last bytes may take to leave.
 _FLUSH_SECONDS: Final = 1.0
-_REPORT_SECONDS: Final = 1.0
 _NAMED_IN_REPORT: Final = 3
 
 
+class Report:
+    """Says every second what a block of code is waiting for.
+
+    Attributes:
+        deadline: When to say it next.
+    """
+
+    def __init__(self, clock: Clock, what: Callable[[], str]) -> None:
+        self._clock = clock
+        self._what = what
+        self.deadline = clock.now() + TICK_SECONDS
+
+    def __enter__(self) -> None:
+        self._clock.watch(self)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._clock.forget(self)
+
+    def expire(self) -> None:
+        """Say it; again at the next tick."""
+        error_log.info("waiting for %s", self._what())
+        self.deadline = self._clock.now()
+
+
 async def drain(worker: Worker, grace: float) -> bool:
-    """Let what is under way finish, then end what has not.
+    """Let what is under way finish, then end what has not. Cancelled, it ends everything at once.
 
     Args:
         worker: Whose connections; its listeners are closed already.
         grace: How long requests may go on, in seconds.
 
     Returns:
-        Whether all of it finished by itself.
+        Whether every request finished by itself, and its answer was taken.
     """
     worker.closing = True
     for connection in list(worker.connections):
         connection.shutdown()
-    reporting = asyncio.ensure_future(_report(worker))
-    complete = True
     try:
-        async with asyncio.timeout(grace):
+        with Report(worker.clock, lambda: _what_remains(worker)):
+            if await _gone_within(worker, grace):
+                return True
+            return await _cut_short(worker, grace)
+    finally:
+        worker.dispatcher.cancel_all()
+        for connection in list(worker.connections):
+            connection.terminate()
+
+
+async def _cut_short(worker: Worker, grace: float) -> bool:
+    """End what is still there when the grace period is over: with a word first, then without.
+
+    Returns:
+        Whether there was nothing but bytes that had yet to leave.
+    """
+    running = worker.dispatcher.running
+    if not running:
+        return await _gone_within(worker, _FLUSH_SECONDS)
+    error_log.warning("after %g seconds still %s: cancelling", grace, _what_remains(worker))
+    for call in running:
+        if isinstance(call, HttpExchange):  # a WebSocket was told at once
+            call.feed_eof()
+    if await _gone_within(worker, _LAST_WORDS_SECONDS):
+        return False
+    worker.dispatcher.cancel_all()
+    try:
+        async with worker.clock.timeout(_CANCEL_SECONDS):
+            await worker.dispatcher.wait_idle()
+    except TimeoutError:
+        for call in worker.dispatcher.running:
+            error_log.error("%s: the application ignores its cancellation", escape(call.scope["path"]))
+    await _gone_within(worker, _FLUSH_SECONDS)
+    return False
+
+
+async def _gone_within(worker: Worker, seconds: float) -> bool:
+    """Wait until no application runs and nobody is connected; tell whether that came in time."""
+    try:
+        async with worker.clock.timeout(seconds):
             await worker.dispatcher.wait_idle()
             await worker.wait_disconnected()
     except TimeoutError:
-        complete = False
-        await _cut_short(worker, grace)
-    finally:
-        reporting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reporting
-    for connection in list(worker.connections):
-        connection.terminate()
-    await worker.wait_disconnected()
-    return complete
+        return False
+    return True
 
 
-async def _cut_short(worker: Worker, grace: float) -> None:
-    error_log.warning("after %g seconds still %s: cancelling", grace, _what_runs(worker))
-    stubborn = await worker.dispatcher.cancel_all(_CANCEL_SECONDS)
-    for call in stubborn:
-        error_log.error("%s: the application ignores its cancellation", escape(call.scope["path"]))
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_FLUSH_SECONDS):
-            await worker.wait_disconnected()
-
-
-async def _report(worker: Worker) -> None:
-    while True:
-        await asyncio.sleep(_REPORT_SECONDS)
-        error_log.info("waiting for %s", _what_runs(worker))
-
-
-def _what_runs(worker: Worker) -> str:
+def _what_remains(worker: Worker) -> str:
     running = worker.dispatcher.running
+    connections = _count(len(worker.connections), "connection")
+    if not running:
+        return f"{connections} to take what was answered"
     named = [
         f"{escape(call.scope['path'])} of {format_address(call.scope['client'])}"
         for call in running[:_NAMED_IN_REPORT]
     ]
     if len(running) > _NAMED_IN_REPORT:
         named.append("...")
-    requests = f"{len(running)} requests ({', '.join(named)})" if running else "no requests"
-    return f"{requests}, {len(worker.connections)} connections"
+    return f"{_count(len(running), 'request')} ({', '.join(named)}), {connections}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+if TYPE_CHECKING:
+    _: type[Timed] = Report

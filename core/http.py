@@ -53,6 +53,7 @@ class HttpExchange:
         "_chunks",
         "_content_delivered",
         "_content_ended",
+        "_endless",
         "_eof",
         "_head",
         "_is_head",
@@ -91,6 +92,7 @@ class HttpExchange:
         self._head: Head | None = None
         self._status = 0
         self._no_content = self._is_head
+        self._endless = False
         self._announced_length: int | None = None
         self._sent_length = 0
         self._wants_trailers = False
@@ -132,7 +134,14 @@ class HttpExchange:
         self._wake_writers()
 
     def shutdown(self) -> None:
-        """Do nothing: a request under way may finish."""
+        """Tell an endless response that its client has gone, so to speak; any other may finish.
+
+        A stream of events to an EventSource has no end of its own, and its client comes back by
+        itself (HTML, 9.2). An EventSource always says GET: events that answer a POST, such as the
+        words of a language model, have an end.
+        """
+        if self._endless or (self._head is not None and self._is_endless(self._head)):
+            self.feed_eof()
 
     # ------------------------------------------------------------------ for the application
 
@@ -320,8 +329,18 @@ class HttpExchange:
             self._complete()
         else:
             self._state = State.BODY if more else State.TRAILERS
+            if head is not None:
+                self._endless = self._is_endless(head)
+                if self._worker.closing:
+                    self.shutdown()
         if head is not None or body or last:
             stream.send(head, body, last)
+
+    def _is_endless(self, head: Head) -> bool:
+        return self.scope.get("method") == "GET" and any(
+            name == b"content-type" and value.lower().startswith(b"text/event-stream")
+            for name, value in head.fields
+        )
 
     def _check_length(self, length: int, *, more: bool) -> None:
         """Hold the next part of the body against the announced content-length (RFC 9110, 8.6)."""

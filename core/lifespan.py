@@ -1,18 +1,40 @@
 """Startup and shutdown with the application (ASGI lifespan 2.0).
 
 There is no time limit on startup: a model may take minutes to load, and an application that was
-never initialised must not be served.
+never initialised must not be served. Nor is there one on shutdown, which may have data to save.
 """
 
 import asyncio
-from typing import Any, Final, Literal
+from enum import Enum
+from typing import Any, Final, Literal, NoReturn
 
 from .asgi import LIFESPAN_VERSIONS, Application, Message
+from .clock import Clock
 from .errors import StartupFailed, UnexpectedMessage
 from .log import error_log
 
-_STARTUP: Final = ("lifespan.startup.complete", "lifespan.startup.failed")
-_SHUTDOWN: Final = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
+# What an application may take to end when it has refused to start, and then when it was cancelled.
+_END_SECONDS: Final = 5.0
+
+
+class State(Enum):
+    """How far the application is; the value completes the sentence "the application is ..."."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "shutting down"
+    STOPPED = "shut down"
+
+
+LEGAL: Final = {
+    State.STARTING: ("lifespan.startup.complete", "lifespan.startup.failed"),
+    State.SERVING: (),
+    State.STOPPING: ("lifespan.shutdown.complete", "lifespan.shutdown.failed"),
+    State.STOPPED: (),
+}
+"""Which messages are legal in which state; each of them leads to the next."""
+
+_NEXT: Final = {State.STARTING: State.SERVING, State.STOPPING: State.STOPPED}
 
 
 class Lifespan:
@@ -20,22 +42,24 @@ class Lifespan:
 
     Attributes:
         state: What the application put into its scope's state; copied into every request.
-        failed: Whether the application reported that its shutdown failed.
+        failed: Whether the application failed to shut down.
     """
 
-    def __init__(self, application: Application, mode: Literal["auto", "on", "off"]) -> None:
+    def __init__(self, application: Application, mode: Literal["auto", "on", "off"], clock: Clock) -> None:
         self._application = application
         self._mode = mode
+        self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._state = State.STARTING
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._answer: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
-        self._expected = _STARTUP
+        self._refused = False
         self._error: BaseException | None = None
         self.state: dict[str, Any] = {}
         self.failed = False
 
     async def startup(self) -> None:
-        """Start the application up.
+        """Start the application up. Cancelled, it leaves nothing of it behind.
 
         Raises:
             StartupFailed: The application said so, or does not support lifespan and the mode is "on".
@@ -44,72 +68,117 @@ class Lifespan:
             return
         self._events.put_nowait({"type": "lifespan.startup"})
         self._task = asyncio.get_running_loop().create_task(self._run())
-        answer = await self._answer
-        if answer is None:
-            await self._unsupported()
-        elif answer["type"] == "lifespan.startup.failed":
-            await self._end_task()
-            raise StartupFailed(
-                f"the application refused to start: {answer.get('message', '') or 'no reason given'}"
-            )
+        try:
+            answer = await self._answer
+            if answer is None:
+                self._go_on_without()
+            elif self._refused:
+                await self._ends(self._task)
+                _give_up(answer)
+        except BaseException:
+            await self._abandon(self._task)
+            self._task = None
+            raise
 
     async def shutdown(self) -> None:
-        """Shut the application down; sets `failed` if it could not."""
+        """Shut the application down, if it was started; sets `failed` if it could not."""
         if self._task is None:
             return
-        self._expected = _SHUTDOWN
+        self._state = State.STOPPING
         self._answer = asyncio.get_running_loop().create_future()
         self._events.put_nowait({"type": "lifespan.shutdown"})
         if self._task.done():
             self._conclude(None)
-        answer = await self._answer
-        if answer is not None and answer["type"] == "lifespan.shutdown.failed":
+        try:
+            answer = await self._answer
+            await asyncio.wait([self._task])
+        except asyncio.CancelledError:
+            await self._abandon(self._task)
+            raise
+        if answer is None:
+            self.failed = self._error is not None
+        elif self._refused:
             self.failed = True
-            error_log.error(
-                "the application's shutdown failed: %s", answer.get("message", "") or "no reason given"
-            )
-        elif answer is None and self._error is not None:
-            self.failed = True
-        await self._end_task()
+            error_log.error("the application's shutdown failed: %s", _reason(answer))
+
+    # ------------------------------------------------------------------ the application's side
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": LIFESPAN_VERSIONS.copy(), "state": self.state}
         try:
-            await self._application(scope, self._events.get, self._send)
+            await self._application(scope, self._receive, self._send)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the application's
             self._error = error
-            if self._started:
-                error_log.error("exception in the application's lifespan", exc_info=error)
+            # Frameworks say "failed", then raise what they have said it about.
+            if self._state is not State.STARTING and not self._refused:
+                self._log_error("exception in the application's lifespan")
         finally:
             self._conclude(None)
 
-    @property
-    def _started(self) -> bool:
-        return self._answer.done() or self._expected is _SHUTDOWN
+    async def _receive(self) -> Message:
+        if self._task is not None and (self._refused or self._state is State.STOPPED):
+            self._task.cancel()  # nothing will come any more: who loops here would wait for ever
+        return await self._events.get()
 
     async def _send(self, message: Message) -> None:
-        kind = message.get("type")
-        if kind not in self._expected or self._answer.done():
-            raise UnexpectedMessage(f"{kind!r} in lifespan; legal: {', '.join(self._expected)}")
+        kind = message["type"]
+        if kind not in LEGAL[self._state]:
+            legal = ", ".join(LEGAL[self._state]) or "nothing"
+            raise UnexpectedMessage(f"{kind!r} while the application is {self._state.value}; legal: {legal}")
+        self._refused = kind.endswith(".failed")
         self._conclude(message)
 
     def _conclude(self, answer: Message | None) -> None:
+        """Go on to the next state with an answer, or with None where the application ended without."""
+        self._state = _NEXT.get(self._state, self._state)
         if not self._answer.done():
             self._answer.set_result(answer)
 
-    async def _unsupported(self) -> None:
-        """Go on without lifespan, or not, as the mode says."""
-        if self._mode == "on":
-            raise StartupFailed("the application's startup failed") from self._error
-        reason = f"{type(self._error).__name__}: {self._error}" if self._error else "it returned at once"
-        error_log.info("the application has no lifespan (%s)", reason)
-        await self._end_task()
+    # ------------------------------------------------------------------ when it has no lifespan
+
+    def _go_on_without(self) -> None:
+        """Go on without lifespan, or refuse to, as the mode says."""
+        error = self._error
+        what = f"raised {type(error).__name__}: {error}" if error else "returned without an answer"
+        # SystemExit is not how one says that something is unsupported.
+        if self._mode == "on" or not isinstance(error, Exception | None):
+            if error is not None:
+                self._log_error("exception in the application's startup")
+            raise StartupFailed(f"the application's lifespan {what}") from error
+        error_log.info("going on without lifespan: the application's %s (--lifespan on forbids that)", what)
+        if error is not None:
+            error_log.debug("the traceback of that", exc_info=error)
         self._task = None
 
-    async def _end_task(self) -> None:
-        if self._task is not None:
-            if not self._task.done() and self._expected is _STARTUP:
-                self._task.cancel()
-            await asyncio.wait([self._task])
+    def _log_error(self, message: str) -> None:
+        error = self._error
+        assert error is not None
+        # The first frame is ours.
+        trace = error.__traceback__.tb_next if error.__traceback__ else None
+        error_log.error(message, exc_info=(type(error), error, trace))
+
+    async def _abandon(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        if not await self._ends(task):
+            error_log.error("the application's lifespan ignores its cancellation")
+
+    async def _ends(self, task: asyncio.Task[None]) -> bool:
+        try:
+            async with self._clock.timeout(_END_SECONDS):
+                await asyncio.wait([task])
+        except TimeoutError:
+            return False
+        return True
+
+
+def _give_up(answer: Message) -> NoReturn:
+    """Log why the application refuses to start, perhaps a traceback; its last line goes into the error."""
+    reason = _reason(answer)
+    error_log.error("the application refuses to start: %s", reason)
+    raise StartupFailed(f"the application refuses to start: {reason.splitlines()[-1]}")
+
+
+def _reason(answer: Message) -> str:
+    return str(answer.get("message", "")).strip() or "it gave no reason"

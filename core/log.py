@@ -32,18 +32,33 @@ def log_request(scope: Scope, status: int, length: int, seconds: float) -> None:
         length: Content sent, in bytes.
         seconds: From the request's head to the end of the answer.
     """
-    query = scope["query_string"].decode("latin-1")
-    access_log.info(
-        '%s "%s %s%s HTTP/%s" %s %d %.1fms',
-        format_address(scope["client"]),
-        escape(scope.get("method", "GET" if scope["http_version"] == "1.1" else "CONNECT")),
-        escape(scope["raw_path"].decode("latin-1")),
-        "?" + escape(query) if query else "",
-        scope["http_version"],
-        status or "-",
-        length,
-        seconds * 1000,
-    )
+    try:
+        client = format_address(scope["client"])
+        version = scope["http_version"]
+        # A websocket scope has no method: it was a GET (RFC 6455, 4.1) or a CONNECT (RFC 8441, 4).
+        method = scope.get("method", "GET" if version == "1.1" else "CONNECT")
+        line = request_line(method, scope["raw_path"], scope["query_string"], version)
+    except (AttributeError, LookupError, TypeError, ValueError):  # by now the scope is the application's
+        client = line = "-"
+    access_log.info('%s "%s" %s %d %.1fms', client, line, status or "-", length, seconds * 1000)
+
+
+def log_refusal(client: Address | None, status: int, length: int, line: str = "-") -> None:
+    """Log what the server has answered by itself, because no application was to see the request.
+
+    Args:
+        client: Who was refused.
+        status: The status of the answer.
+        length: Content sent, in bytes.
+        line: What `request_line` says, as far as the request could be read.
+    """
+    access_log.info('%s "%s" %d %d -', format_address(client), line, status, length)
+
+
+def request_line(method: str, path: bytes, query: bytes, http_version: str) -> str:
+    """Return the request line for a log, such as `GET /a?b HTTP/2`: nothing in it is dangerous."""
+    target = path + b"?" + query if query else path
+    return f"{escape(method)} {escape(target.decode('latin-1'))} HTTP/{http_version}"
 
 
 def format_address(address: Address | None) -> str:
@@ -64,21 +79,46 @@ def _escape_one(match: re.Match[str]) -> str:
 
 
 def configure_logging(level: str) -> None:
-    """Log to the terminal: errors and news to stderr, requests to stdout.
+    """Log to the terminal, errors and news to stderr, requests to stdout, as long as nobody else does.
 
-    Loggers that have handlers already belong to somebody else, and are left alone.
+    Whoever gives handlers to our loggers, or to the root logger, gets the lines instead, whether before
+    or after this. A level that was set before stands.
 
     Args:
         level: The least severe level, as `--log-level` has it.
     """
     for logger, stream in ((error_log, sys.stderr), (access_log, sys.stdout)):
-        if logger.hasHandlers():
-            continue
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(_TerminalFormatter(_has_colours(stream)))
-        logger.addHandler(handler)
-        logger.setLevel(level.upper())
-        logger.propagate = False
+        ours = [handler for handler in logger.handlers if isinstance(handler, _TerminalHandler)]
+        for handler in ours:
+            logger.removeHandler(handler)
+        if ours or logger.level == logging.NOTSET:
+            logger.setLevel(level.upper())
+        if not logger.handlers:
+            logger.addHandler(_TerminalHandler(logger, stream))
+
+
+def enable_logging() -> None:
+    """Log on after the application was loaded.
+
+    `logging.config` disables every logger that a configuration does not name, unless it is told not to.
+    Few know, and a server without an error log helps nobody.
+    """
+    error_log.disabled = access_log.disabled = False
+
+
+class _TerminalHandler(logging.StreamHandler[TextIO]):
+    """Writes to the terminal what no handler of somebody else gets."""
+
+    def __init__(self, logger: logging.Logger, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._logger = logger
+        self.setFormatter(_TerminalFormatter(_has_colours(stream)))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, unless it goes further up to somebody."""
+        above = self._logger.parent if self._logger.propagate else None
+        if above is None or not above.hasHandlers():
+            super().emit(record)
 
 
 def _has_colours(stream: TextIO) -> bool:

@@ -1,0 +1,141 @@
+"""The process around a worker: its signals, and its end.
+
+Invariants:
+- The first SIGINT or SIGTERM is an event, the second ends the process: at once, even while an
+  application keeps the loop from turning.
+- What an application has left running, such as a thread, which nothing can cancel, does not keep the
+  process for ever.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any, ClassVar, Final, Self
+
+from .log import error_log
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_REPORT_SECONDS: Final = 1.0
+
+ENDING_SECONDS: Final = 5.0
+"""What threads may take when everything else has ended, or has used up its grace."""
+
+
+class Signals:
+    """SIGINT and SIGTERM while a block of code runs: an event for it.
+
+    Several blocks at once, as of two servers in one loop, all get it. Only the main thread can be told
+    of signals, so in any other thread there are none.
+
+    Attributes:
+        signalled: Whether one has come.
+        first: Done when the loop has heard of it.
+    """
+
+    # A process has one handler per signal, and so one list of those who want to know.
+    _listening: ClassVar[list["Signals"]] = []
+    _previous: ClassVar[dict[signal.Signals, Any]] = {}
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.signalled = False
+        self.first: asyncio.Future[None] = self._loop.create_future()
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            if not self._listening:
+                # Not loop.add_signal_handler, which waits for a turn of the loop.
+                for number in _SIGNALS:
+                    self._previous[number] = signal.signal(number, self._received)
+            self._listening.append(self)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self in self._listening:
+            self._listening.remove(self)
+            if not self._listening:
+                for number, previous in self._previous.items():
+                    signal.signal(number, previous or signal.SIG_DFL)
+                self._previous.clear()
+
+    @classmethod
+    def _received(cls, number: int, _: FrameType | None) -> None:
+        """Act on a signal, between any two steps of whatever the main thread is doing."""
+        if all(listener.signalled for listener in cls._listening):
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        for listener in cls._listening:
+            listener.tell(signal.Signals(number).name)
+
+    def tell(self, name: str) -> None:
+        """Let the block know of a signal; called by the handler."""
+        self.signalled = True
+        self._loop.call_soon_threadsafe(self._told, name)
+
+    def _told(self, name: str) -> None:
+        if not self.first.done():
+            error_log.info("%s: shutting down; once more ends at once", name)
+            self.first.set_result(None)
+
+
+class Ending:
+    """The end of a process that may take no longer than some seconds; a signal ends it at once.
+
+    As a context manager it bounds a block of code that waits for threads; `begin()` alone bounds the
+    end of the interpreter, which waits for them too. Whoever is still there when the time is up is
+    named in the log, and the exit status is 1.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._previous: Any = None
+
+    def begin(self) -> None:
+        """Let the time run."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        threading.Thread(target=self._watch, name="alphorn-ending", daemon=True).start()
+
+    def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _watch(self) -> None:
+        remaining = self._seconds
+        while remaining > 0:
+            if self._over.wait(min(remaining, _REPORT_SECONDS)):
+                return
+            remaining -= _REPORT_SECONDS
+            error_log.info("waiting for %s", _what_remains())
+        error_log.error("ending without waiting for %s any longer", _what_remains())
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):  # what the application has printed
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        os._exit(1)
+
+
+def _what_remains() -> str:
+    names = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    others = [name for name in names if name != threading.main_thread().name]
+    return f"threads of the application ({', '.join(others)})" if others else "the application's tasks"
