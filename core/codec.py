@@ -27,14 +27,26 @@ class Close(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """The peer broke the protocol: fail the connection with this code (RFC 6455, 7.1.7)."""
+    """The peer broke the protocol: fail the connection with this code (RFC 6455, 7.1.7).
+
+    It is the last event: where the next frame begins can no longer be known.
+    """
 
     code: int
     reason: str
 
 
-Event: TypeAlias = str | bytes | Ping | Pong | Close | Violation
-"""A whole text message, a whole binary message, or a control event."""
+class TooBig(NamedTuple):
+    """A message is larger than the bound. It is dropped, like all messages after it.
+
+    Control frames are still understood, so the connection can be closed with a handshake.
+    """
+
+    max_message: int
+
+
+Event: TypeAlias = str | bytes | Ping | Pong | Close | Violation | TooBig
+"""A whole text message, a whole binary message, or what is none."""
 
 
 class Codec(Protocol):

@@ -7,17 +7,21 @@ an ordinary HTTP response, and is left to an HttpExchange.
 Invariants:
 - Bytes are parsed only while fewer than `_HIGH` bytes of messages wait for the application, and
   credit goes back to the wire only when none wait: a slow application stalls its own client.
-- After the close frame of one side, only the close frame of the other is of interest.
+- What the client sent before it left, or before it broke the protocol, reaches the application
+  first; then the application gets its chance to answer.
+- After our close frame, only the client's is of interest.
 """
+
+# ruff: noqa: SLF001 - the table at the end is a part of the class
 
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from .asgi import Message, Scope
 from .clock import NEVER
-from .codec import Close, Codec, Handshake, Ping, Pong, Violation
+from .codec import Close, Codec, Handshake, Ping, Pong, TooBig, Violation
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, Stream, Waiters
 from .fields import checked_fields
@@ -26,14 +30,20 @@ from .log import log_request
 from .worker import Worker
 
 _HIGH: Final = 64 * 1024
-_NO_CODE, _ABNORMAL, _NORMAL, _INTERNAL_ERROR, _RESTART = 1005, 1006, 1000, 1011, 1012
+
+# Close codes (RFC 6455, 7.4.1; 1012: the IANA registry).
+_NORMAL, _NO_CODE, _ABNORMAL, _TOO_BIG, _INTERNAL_ERROR, _RESTART = 1000, 1005, 1006, 1009, 1011, 1012
+
+# What only the server says in the head that accepts (RFC 9110, 7.6.1; RFC 6455, 4.2.2).
 _SERVER_ONLY: Final = frozenset(
     (
         b"connection",
         b"content-length",
+        b"keep-alive",
+        b"proxy-connection",
         b"sec-websocket-accept",
         b"sec-websocket-extensions",
-        b"sec-websocket-protocol",
+        b"te",
         b"transfer-encoding",
         b"upgrade",
     )
@@ -60,10 +70,11 @@ class WebSocketExchange:
         "_codec",
         "_connect_delivered",
         "_denial",
+        "_early",
         "_handshake",
-        "_heard",
         "_messages",
         "_pinged",
+        "_pong_due",
         "_queued_bytes",
         "_readers",
         "_sent_bytes",
@@ -72,6 +83,7 @@ class WebSocketExchange:
         "_status",
         "_stream",
         "_uncredited",
+        "_violation",
         "_worker",
         "_writers",
         "deadline",
@@ -89,40 +101,44 @@ class WebSocketExchange:
         self._state = State.CONNECTING
         self._status = 0
         self._denial: HttpExchange | None = None
-        self._codec: Codec | None = None
+        self._codec: Codec | None = None  # from accept until nothing the client says matters any more
         self._connect_delivered = False
         self._closed_by_app = False
-        self._close_code = _ABNORMAL
+        self._close_code = _ABNORMAL  # until a close frame says otherwise (RFC 6455, 7.1.5)
         self._close_reason = ""
         # From the client.
+        self._early = b""
         self._messages: deque[str | bytes] = deque()
         self._queued_bytes = 0
         self._uncredited = 0
+        self._violation: Violation | TooBig | None = None
         self._readers = Waiters()
         # To the client.
+        self._pong_due: bytes | None = None
         self._sent_bytes = 0
         self._writers = Waiters()
-        # Keep-alive.
+        # Until when the client may be silent, or may take to close.
         self.deadline = NEVER
-        self._heard = False
         self._pinged = False
 
     # ------------------------------------------------------------------ for the wire
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the tunnel."""
+        """Take bytes of the tunnel; also those of a client too hasty to wait until it is accepted."""
         self._uncredited += len(data)
-        self._heard = True
         if self._codec is not None:
+            self._put_off_ping()
             self._codec.feed(data)
             self._parse()
-        else:  # A denied client may say what it likes; it is credited so that nothing stalls.
+        elif self._state is State.CONNECTING:
+            self._early += data
+        else:
             self._give_credit()
 
     def feed_end(self) -> None:
         """Take the end of the tunnel: the client will send no more, so the conversation is over."""
         if self._state is not State.DENYING:
-            self._end(send_end=True)
+            self._end(b"")
 
     def feed_eof(self) -> None:
         """Take the end of the connection's input; like `feed_end`."""
@@ -132,35 +148,38 @@ class WebSocketExchange:
         """Let go of a stream that is gone, and wake everything that waits."""
         if self._denial is not None:
             self._denial.lost()
-        self._end(send_end=False)
+        self._end(None)
 
     def resume(self) -> None:
-        """Wake those who wait for room."""
-        if self._denial is not None:
-            self._denial.resume()
+        """Wake those who wait for room; a client that reads is alive, even if it says nothing."""
+        self._put_off_ping()
+        due, self._pong_due = self._pong_due, None
+        if due is not None and self._codec is not None and self._state is State.OPEN:
+            self._stream.send(None, self._codec.pong(due), False)
         self._writers.wake()
 
     def shutdown(self) -> None:
         """Close with 1012 and tell the application at once; a handshake under way is left to it."""
         if self._state is State.OPEN:
-            self._close(_RESTART, "server shutting down")
             self._close_code, self._close_reason = _RESTART, "server shutting down"
+            self._close(self._close_code, self._close_reason)
 
     def expire(self) -> None:
-        """Ping a silent client; give up on one that does not answer."""
+        """Act on a deadline: a client that does not answer our close frame, or is silent."""
         config = self._worker.config
         if self._state is State.CLOSING:
-            self._end(send_end=True)
-        elif self._heard:
-            self._heard = self._pinged = False
-            self.deadline = self._worker.clock.now() + config.ws_ping_interval
-        elif self._pinged:
-            self._fail(_INTERNAL_ERROR, "ping timeout")
+            self._end(b"")
+        elif self._violation is not None:
+            self._fail(self._violation)
+        elif self._messages:  # the application is slow, and an answer may wait behind what it has not taken
+            self._put_off_ping()
+        elif self._pinged and config.ws_ping_timeout:
+            self._fail(Violation(_INTERNAL_ERROR, "ping timeout"))
         else:
             assert self._codec is not None
             self._stream.send(None, self._codec.ping(), False)
             self._pinged = True
-            self.deadline = self._worker.clock.now() + (config.ws_ping_timeout or NEVER)
+            self.deadline = self._worker.clock.now() + (config.ws_ping_timeout or config.ws_ping_interval)
 
     # ------------------------------------------------------------------ for the application
 
@@ -170,12 +189,15 @@ class WebSocketExchange:
             self._connect_delivered = True
             return {"type": "websocket.connect"}
         while not self._messages:
-            if self._state in (State.CLOSED, State.CLOSING) and not self._awaits_answer():
+            if self._is_over():
                 return {
                     "type": "websocket.disconnect",
                     "code": self._close_code,
                     "reason": self._close_reason,
                 }
+            if self._violation is not None:
+                self._fail(self._violation)
+                continue
             self._stream.pull(0)
             await self._readers.wait()
         return self._take()
@@ -187,16 +209,11 @@ class WebSocketExchange:
             UnexpectedMessage: The message is malformed, or the state forbids it.
             Disconnected: The client has gone, or is being sent away.
         """
-        if self._denial is not None and self._state is State.DENYING:
-            await self._deny(self._denial, message)
-            return
-        if self._state in (State.CLOSED, State.CLOSING) and not self._closed_by_app:
-            raise Disconnected("the client has gone")
+        self._check_connected()
         self._move(message)
-        while not self._stream.writable:
+        while self._state is not State.CLOSING and not self._stream.writable:
             await self._writers.wait()
-            if self._state is State.CLOSED:
-                raise Disconnected("the client has gone")
+            self._check_connected()
 
     # ------------------------------------------------------------------ for the dispatcher
 
@@ -205,23 +222,31 @@ class WebSocketExchange:
 
         Before accept that is a 500; afterwards a close frame: 1011 after an error, 1000 otherwise.
         """
+        complaint = None
         if self._state is State.CONNECTING:
             self._answer(500, b"Internal Server Error")
-            return None if error else "application returned before it answered the handshake"
-        if self._state is State.DENYING and self._denial is not None:
+            complaint = None if error else "application returned before it answered the handshake"
+        elif self._denial is not None and self._state is State.DENYING:
             complaint = self._denial.finished(error)
             self._settle(self._denial)
-            return complaint
-        if self._state is State.OPEN:
-            self._close(_INTERNAL_ERROR if error else _NORMAL, "")
-        # Nobody reads any more, so what waits can be let go and the client's close frame be seen.
-        self._messages.clear()
-        self._queued_bytes = 0
-        if self._state is State.CLOSING:
-            self._parse()
-        return None
+        elif self._state is State.OPEN:
+            if self._violation is not None:
+                self._fail(self._violation)
+            else:
+                self._close(_INTERNAL_ERROR if error else _NORMAL, "")
+        self._drop_messages()
+        return complaint
 
     # ------------------------------------------------------------------ the application's moves
+
+    def _check_connected(self) -> None:
+        """Tell an application that goes on although its client does not.
+
+        Raises:
+            Disconnected: The conversation is over, and it was not the application that ended it.
+        """
+        if self._state in (State.CLOSING, State.CLOSED) and not self._closed_by_app:
+            raise Disconnected("the client has gone")
 
     def _move(self, message: Message) -> None:
         try:
@@ -240,17 +265,24 @@ class WebSocketExchange:
             raise UnexpectedMessage(f"a subprotocol is a str, not {type(subprotocol).__name__}")
         fields = checked_fields(message.get("headers") or (), without=_SERVER_ONLY)
         names = {name for name, _ in fields}
+        if b"sec-websocket-protocol" in names:
+            raise UnexpectedMessage(
+                "'sec-websocket-protocol' is not a header to accept with: say subprotocol"
+            )
         if b"date" not in names:
             fields.append((b"date", self._worker.clock.date))
         if b"server" not in names and self._worker.server_field is not None:
             fields.append(self._worker.server_field)
-        head, self._codec = self._handshake.accept(subprotocol, fields)
+        head, codec = self._handshake.accept(subprotocol, fields)
         self._state = State.OPEN
         self._status = head.status
-        if self._worker.config.ws_ping_interval:
-            self.deadline = self._worker.clock.now() + self._worker.config.ws_ping_interval
-            self._worker.clock.watch(self)
+        self._codec = codec
+        self._put_off_ping()
+        self._worker.clock.watch(self)
         self._stream.send(head, b"", False)
+        codec.feed(self._early)
+        self._early = b""
+        self._parse()
         if self._worker.closing:
             self.shutdown()
 
@@ -266,7 +298,10 @@ class WebSocketExchange:
                 raise UnexpectedMessage(f"bytes are bytes, not {type(data).__name__}")
             payload = bytes(data)
         assert self._codec is not None
-        frame = self._codec.message(payload)  # type: ignore[arg-type] # str or bytes, as checked above
+        try:
+            frame = self._codec.message(payload)  # type: ignore[arg-type] # str or bytes, as checked above
+        except UnicodeEncodeError as error:  # half of a surrogate pair
+            raise UnexpectedMessage(f"text is not Unicode: {error}") from error
         self._sent_bytes += len(frame)
         self._stream.send(None, frame, False)
 
@@ -277,8 +312,12 @@ class WebSocketExchange:
             raise UnexpectedMessage(f"{code!r} is not a close code that may be sent (RFC 6455, 7.4)")
         if not isinstance(reason, str):
             raise UnexpectedMessage(f"a reason is a str, not {type(reason).__name__}")
-        self._close(code, reason)
+        try:
+            self._close(code, reason)
+        except UnicodeEncodeError as error:
+            raise UnexpectedMessage(f"the reason is not Unicode: {error}") from error
         self._closed_by_app = True
+        self._drop_messages()
 
     def _refuse(self, message: Message) -> None:
         """Act on `websocket.close` before accept: 403 (ASGI www, Close)."""
@@ -287,65 +326,91 @@ class WebSocketExchange:
     def _start_denial(self, message: Message) -> None:
         if "websocket.http.response" not in self.scope["extensions"]:
             raise UnexpectedMessage("'websocket.http.response' is not among the extensions of this scope")
+        status = message.get("status")
+        if isinstance(status, int) and 200 <= status < 300:  # over HTTP/2 that would accept (RFC 8441, 4)
+            raise UnexpectedMessage(f"{status} does not deny a websocket: say 300 or more")
         denial = HttpExchange(self._worker, self._stream, self.scope)
-        denial.act({**message, "type": "http.response.start"})
-        self._denial = denial
-        self._state = State.DENYING
+        denial.act({"type": "http.response.start", "status": status, "headers": message.get("headers") or ()})
+        self._deny_with(denial)
+
+    def _deny(self, message: Message) -> None:
+        """Act on a part of the body of a denial."""
+        assert self._denial is not None
+        self._denial.act({**message, "type": "http.response.body"})
+        self._settle(self._denial)
 
     def _answer(self, status: int, text: bytes) -> None:
         """Deny the handshake with an answer of the server's own."""
-        self._state = State.DENYING
-        self._denial = HttpExchange(self._worker, self._stream, self.scope)
-        self._denial.answer(status, text)
-        self._settle(self._denial)
-
-    async def _deny(self, denial: HttpExchange, message: Message) -> None:
-        kind = message.get("type")
-        if kind != "websocket.http.response.body":
-            raise UnexpectedMessage(
-                f"{kind!r} while the websocket is {self._state.value}; legal: websocket.http.response.body"
-            )
-        await denial.send({**message, "type": "http.response.body"})
+        denial = HttpExchange(self._worker, self._stream, self.scope)
+        self._deny_with(denial)
+        denial.answer(status, text)
         self._settle(denial)
+
+    def _deny_with(self, denial: HttpExchange) -> None:
+        self._denial = denial
+        self._state = State.DENYING
+        self._early = b""
+        self._give_credit()
 
     def _settle(self, denial: HttpExchange) -> None:
         """Close this conversation when its denial is complete."""
         if denial.complete:
             self._state = State.CLOSED
+            self._closed_by_app = True
             self._stream = CLOSED
             self._readers.wake()
 
     # ------------------------------------------------------------------ the client's events
 
     def _parse(self) -> None:
-        codec = self._codec
-        while codec is not None and self._queued_bytes < _HIGH and self._state is not State.CLOSED:
+        """Read what the client sent, until enough of it waits for the application."""
+        while (codec := self._codec) is not None:
+            if self._queued_bytes >= _HIGH and self._state is not State.CLOSING:
+                break
             event = codec.next_event()
             if event is None:
                 break
-            if isinstance(event, str | bytes):
-                if self._state is State.OPEN:
-                    self._messages.append(event)
-                    self._queued_bytes += len(event)
-            else:
+            if not isinstance(event, str | bytes):
                 self._control(codec, event)
-        if not self._messages:
-            self._give_credit()
-        else:
+            elif self._state is not State.CLOSING:
+                self._messages.append(event)
+                self._queued_bytes += len(event)
+        if self._messages:
             self._readers.wake()
+        else:
+            self._give_credit()
 
-    def _control(self, codec: Codec, event: Ping | Pong | Close | Violation) -> None:
+    def _control(self, codec: Codec, event: Ping | Pong | Close | Violation | TooBig) -> None:
         if isinstance(event, Ping):
-            if self._state is State.OPEN:
-                self._stream.send(None, codec.pong(event.payload), False)
+            self._answer_ping(codec, event.payload)
         elif isinstance(event, Close):
-            if not (self._state is State.CLOSING and not self._closed_by_app):
+            if self._close_code == _ABNORMAL:
                 self._close_code, self._close_reason = event.code, event.reason
-            if self._state is State.OPEN:
-                self._stream.send(None, codec.close(event.code, ""), False)
-            self._end(send_end=True, clean=True)
-        elif isinstance(event, Violation):
-            self._fail(event.code, event.reason)
+            self._end(codec.close(event.code, "") if self._state is State.OPEN else b"")
+        elif isinstance(event, Violation) and self._state is State.CLOSING:
+            self._end(b"")  # the answer to our close frame will not be understood
+        elif isinstance(event, Violation | TooBig) and self._state is State.OPEN:
+            self._note_violation(event)
+
+    def _answer_ping(self, codec: Codec, payload: bytes) -> None:
+        if self._state is not State.OPEN:
+            return
+        if self._stream.writable:
+            self._stream.send(None, codec.pong(payload), False)
+        else:
+            # A client that pings and does not read would fill our memory with pongs; only the
+            # newest ping needs an answer (RFC 6455, 5.5.3).
+            self._pong_due = payload
+
+    def _note_violation(self, violation: Violation | TooBig) -> None:
+        """Fail the connection when the application next receives, or when its time is up.
+
+        By then it has had everything that came before, and has said what it had to say to that.
+        """
+        if self._violation is None:
+            self._violation = violation
+            self.deadline = self._worker.clock.now() + self._worker.config.ws_close_timeout
+            self._readers.wake()
 
     def _take(self) -> Message:
         payload = self._messages.popleft()
@@ -361,45 +426,78 @@ class WebSocketExchange:
         if taken:
             self._stream.pull(taken)
 
+    def _put_off_ping(self) -> None:
+        """Let the client be silent for another interval before it is asked whether it is there."""
+        interval = self._worker.config.ws_ping_interval
+        if interval and self._state is State.OPEN and self._violation is None:
+            self._pinged = False
+            self.deadline = self._worker.clock.now() + interval
+
     # ------------------------------------------------------------------ endings
 
-    def _awaits_answer(self) -> bool:
-        """Whether `receive()` still waits for the client's code after the application's own close."""
-        return self._state is State.CLOSING and self._closed_by_app
+    def _is_over(self) -> bool:
+        """Whether there is nothing more to wait for, not even the client's answer to our close frame."""
+        return self._state is State.CLOSED or (self._state is State.CLOSING and self._close_code != _ABNORMAL)
 
     def _close(self, code: int, reason: str) -> None:
         """Begin the closing handshake (RFC 6455, 7.1.2)."""
         assert self._codec is not None
+        frame = self._codec.close(code, reason)
         self._state = State.CLOSING
-        self._stream.send(None, self._codec.close(code, reason), False)
+        self._violation = None
         self.deadline = self._worker.clock.now() + self._worker.config.ws_close_timeout
-        self._worker.clock.watch(self)
+        self._stream.send(None, frame, False)
         self._readers.wake()
         self._writers.wake()
 
-    def _fail(self, code: int, reason: str) -> None:
-        """Fail the connection (RFC 6455, 7.1.7): a close frame, and no waiting for the answer."""
-        if self._state is State.OPEN and self._codec is not None:
-            self._stream.send(None, self._codec.close(code, reason), False)
-        self._end(send_end=True)
+    def _fail(self, violation: Violation | TooBig) -> None:
+        """Fail the connection (RFC 6455, 7.1.7): a close frame, and no waiting for the answer.
 
-    def _end(self, *, send_end: bool, clean: bool = False) -> None:
+        A client whose message is too big is understood well enough to be waited for; it may still be
+        sending, and would never see our close frame if the connection were cut.
+        """
+        if isinstance(violation, TooBig):
+            self._close(_TOO_BIG, f"a message has at most {violation.max_message} bytes")
+        else:
+            assert self._codec is not None
+            self._close_reason = violation.reason
+            self._end(self._codec.close(violation.code, violation.reason))
+
+    def _drop_messages(self) -> None:
+        """Forget what nobody will receive; the client's close frame may be behind it."""
+        self._messages.clear()
+        self._queued_bytes = 0
         if self._state is State.CLOSED:
+            self._codec = None
+        self._parse()
+
+    def _end(self, farewell: bytes | None) -> None:
+        """Let go of the stream, and wake everybody who waits.
+
+        Args:
+            farewell: The last bytes for the client; None if it is not there to hear them.
+        """
+        state, self._state = self._state, State.CLOSED
+        if state is State.CLOSED:
             return
-        tunnel = self._codec is not None
-        stream, self._stream = self._stream, CLOSED
-        self._state = State.CLOSED
+        if state is State.CLOSING:
+            self._codec = None
         self._worker.clock.forget(self)
+        if state is not State.DENYING:
+            self._log_access()
+        self._give_credit()
+        stream, self._stream = self._stream, CLOSED
         self._readers.wake()
         self._writers.wake()
-        self._log_access()
-        if send_end and tunnel:
-            stream.send(None, b"", True)
-        elif send_end:
+        if farewell is None:
+            return
+        if state is State.CONNECTING:
             stream.abort()
+        else:
+            stream.send(None, farewell, True)
 
     def _log_access(self) -> None:
-        if self._worker.log_access and self._status:
+        if self._worker.log_access:
             seconds = self._worker.clock.now() - self._started_at
             log_request(self.scope, self._status, self._sent_bytes, seconds)
 
@@ -409,7 +507,7 @@ def _is_sendable(code: int) -> bool:
     return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
 
 
-_Move: TypeAlias = Callable[[WebSocketExchange, Message], Any]
+_Move: TypeAlias = Callable[[WebSocketExchange, Message], None]
 
 MOVES: Final[dict[State, dict[str, _Move]]] = {
     State.CONNECTING: {
@@ -417,7 +515,7 @@ MOVES: Final[dict[State, dict[str, _Move]]] = {
         "websocket.close": WebSocketExchange._refuse,
         "websocket.http.response.start": WebSocketExchange._start_denial,
     },
-    State.DENYING: {},
+    State.DENYING: {"websocket.http.response.body": WebSocketExchange._deny},
     State.OPEN: {
         "websocket.send": WebSocketExchange._send_message,
         "websocket.close": WebSocketExchange._close_message,
@@ -425,4 +523,4 @@ MOVES: Final[dict[State, dict[str, _Move]]] = {
     State.CLOSING: {},
     State.CLOSED: {},
 }
-"""Which message is legal in which state; while a handshake is denied, HttpExchange has the table."""
+"""Which message is legal in which state, and what it does."""

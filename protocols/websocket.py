@@ -7,22 +7,21 @@ become a large one in memory (RFC 7692, 8).
 """
 
 import binascii
-import zlib
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any, Final
 
 import wsproto.events
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.extensions import Extension, PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
-from wsproto.handshake import server_extensions_handshake
+from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from ..core.asgi import Fields
-from ..core.codec import Close, Codec, Event, Ping, Pong, Violation
+from ..core.codec import Close, Codec, Event, Ping, Pong, TooBig, Violation
 from ..core.config import Config
 from ..core.errors import StreamFault, UnexpectedMessage
 from ..core.exchange import Head
+from .websocket_deflate import Deflate, agree
 
 # wsproto inflates and unmasks what it is given in one go; small bites keep what one bite becomes small.
 _BITE: Final = 64 * 1024
@@ -33,7 +32,7 @@ class WebSocketHandshake:
 
     def __init__(self, fields: Fields, http_version: str, config: Config) -> None:
         self.subprotocols = _listed(fields, b"sec-websocket-protocol")
-        self._offered_extensions = _listed(fields, b"sec-websocket-extensions")
+        self._offers = b", ".join(value for name, value in fields if name == b"sec-websocket-extensions")
         self._key = _value(fields, b"sec-websocket-key") if http_version == "1.1" else None
         self._config = config
 
@@ -51,23 +50,15 @@ class WebSocketHandshake:
                 (b"sec-websocket-accept", generate_accept_token(self._key)),
             ]
         if subprotocol is not None:
-            answer.append((b"sec-websocket-protocol", subprotocol.encode("ascii")))
-        extensions = self._agreed_extensions(answer)
+            answer.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
+        max_message = self._config.ws_max_message
+        agreement = agree(self._offers, max_message) if self._config.ws_deflate else None
+        deflate = None
+        if agreement is not None:
+            response, deflate = agreement
+            answer.append((b"sec-websocket-extensions", response))
         head = Head(200 if self._key is None else 101, answer + fields)
-        return head, WebSocketCodec(extensions, self._config.ws_max_message)
-
-    def _agreed_extensions(self, answer: Fields) -> list[Extension]:
-        if not self._config.ws_deflate:
-            return []
-        deflate = BoundedDeflate(self._config.ws_max_message)
-        try:
-            agreed = server_extensions_handshake(self._offered_extensions, [deflate])
-        except ValueError:  # a parameter that is not a number: decline the offer (RFC 7692, 7)
-            return []
-        if not agreed:
-            return []
-        answer.append((b"sec-websocket-extensions", agreed))
-        return [deflate]
+        return head, WebSocketCodec(max_message, deflate)
 
 
 def open_handshake(fields: Fields, http_version: str, config: Config) -> WebSocketHandshake:
@@ -89,16 +80,24 @@ def open_handshake(fields: Fields, http_version: str, config: Config) -> WebSock
 
 
 class WebSocketCodec:
-    """Bytes to messages and back, for one WebSocket connection (RFC 6455, 5)."""
+    """Bytes to messages and back, for one WebSocket connection (RFC 6455, 5).
 
-    def __init__(self, extensions: list[Extension], max_message: int) -> None:
-        self._connection = Connection(ConnectionType.SERVER, extensions)
+    Args:
+        max_message: The largest message, in bytes.
+        deflate: How messages are compressed, if that was agreed.
+    """
+
+    def __init__(self, max_message: int, deflate: Deflate | None = None) -> None:
+        self._connection = Connection(ConnectionType.SERVER, [] if deflate is None else [deflate])
         self._max_message = max_message
         self._unparsed = bytearray()
         self._events: Iterator[wsproto.events.Event] = iter(())
-        self._parts: list[Any] = []  # all str or all bytes, as the message's first frame said
-        self._parts_bytes = 0
         self._violated = False
+        # The message whose end is still to come.
+        self._text: StringIO | None = None
+        self._binary: bytearray | None = None
+        self._message_bytes = 0
+        self._too_big = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the peer; nothing is parsed before `next_event()`."""
@@ -138,12 +137,12 @@ class WebSocketCodec:
 
     def close(self, code: int, reason: str) -> bytes:
         """Return a close frame; code 1005 makes one without a code. The reason is cut to 123 bytes."""
+        if code == CloseReason.NO_STATUS_RCVD:
+            event = wsproto.events.CloseConnection(code=CloseReason.NO_STATUS_RCVD)
+        else:
+            event = wsproto.events.CloseConnection(code=code, reason=reason)
         try:
-            return self._connection.send(
-                wsproto.events.CloseConnection(
-                    code=code, reason=None if code == CloseReason.NO_STATUS_RCVD else reason
-                )
-            )
+            return self._connection.send(event)
         except LocalProtocolError:  # both sides have closed already
             return b""
 
@@ -157,63 +156,50 @@ class WebSocketCodec:
         assert isinstance(event, wsproto.events.CloseConnection)
         # wsproto reports a violation as a close event too, but without a change of its state.
         if self._connection.state in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
-            return self._violation(event.code, event.reason or "")
+            self._violated = True
+            self._unparsed.clear()
+            return Violation(int(event.code), event.reason or "")
         return Close(int(event.code), event.reason or "")
 
-    def _assemble(self, event: wsproto.events.Message[Any]) -> Event | None:
-        part = event.data
-        self._parts_bytes += len(part) if isinstance(part, bytes) or part.isascii() else len(part.encode())
-        if self._parts_bytes > self._max_message:
-            return self._violation(CloseReason.MESSAGE_TOO_BIG, "message too big")
-        if event.message_finished and not self._parts:
-            self._parts_bytes = 0
-            return part if isinstance(part, str) else bytes(part)
-        self._parts.append(part)
-        if not event.message_finished:
+    def _assemble(self, event: wsproto.events.Message[Any]) -> str | bytes | TooBig | None:
+        if self._too_big:
             return None
-        whole: str | bytes = (b"" if isinstance(part, bytes) else "").join(self._parts)
-        self._parts = []
-        self._parts_bytes = 0
-        return whole
+        part: str | bytes = event.data
+        self._message_bytes += len(part) if isinstance(part, bytes) or part.isascii() else len(part.encode())
+        if self._message_bytes > self._max_message:
+            self._too_big = True
+            self._text = self._binary = None
+            return TooBig(self._max_message)
+        if event.message_finished:
+            self._message_bytes = 0
+        if isinstance(part, str):
+            return self._add_text(part, finished=event.message_finished)
+        return self._add_bytes(part, finished=event.message_finished)
 
-    def _violation(self, code: int, reason: str) -> Violation:
-        self._violated = True
-        self._parts = []
-        self._unparsed.clear()
-        return Violation(int(code), reason)
+    def _add_text(self, part: str, *, finished: bool) -> str | None:
+        text = self._text
+        if text is None:
+            if finished:
+                return part
+            text = self._text = StringIO()
+        # Not a list of parts: a client can make a message of any number of empty or tiny ones.
+        text.write(part)
+        if not finished:
+            return None
+        self._text = None
+        return text.getvalue()
 
-
-class BoundedDeflate(PerMessageDeflate):
-    """permessage-deflate that stops inflating at the largest message (RFC 7692)."""
-
-    def __init__(self, max_message: int) -> None:
-        super().__init__()
-        self._max_message = max_message
-        self._inflated = 0
-
-    def frame_inbound_payload_data(
-        self, proto: FrameDecoder | FrameProtocol, data: bytes
-    ) -> bytes | CloseReason:
-        """Inflate a part of a message, but no further than the bound."""
-        if not self._inbound_compressed or not self._inbound_is_compressible:
-            return data
-        assert self._decompressor is not None
-        try:
-            inflated = self._decompressor.decompress(data, self._max_message - self._inflated + 1)
-        except zlib.error:
-            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        self._inflated += len(inflated)
-        if self._inflated > self._max_message:
-            return CloseReason.MESSAGE_TOO_BIG
-        return inflated
-
-    def frame_inbound_complete(
-        self, proto: FrameDecoder | FrameProtocol, fin: bool
-    ) -> bytes | CloseReason | None:
-        """Finish a message; the next one has the whole bound again."""
-        if fin and self._inbound_is_compressible:
-            self._inflated = 0
-        return super().frame_inbound_complete(proto, fin)
+    def _add_bytes(self, part: bytes, *, finished: bool) -> bytes | None:
+        binary = self._binary
+        if binary is None:
+            if finished:
+                return bytes(part)
+            binary = self._binary = bytearray()
+        binary += part
+        if not finished:
+            return None
+        self._binary = None
+        return bytes(binary)
 
 
 def _value(fields: Fields, name: bytes) -> bytes | None:
