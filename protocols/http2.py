@@ -7,15 +7,19 @@ Invariants:
   streams in turns, while the windows and the transport have room.
 - Everything said while a read is handled leaves in one write; what is said later leaves in one
   write per loop turn.
+- A stream is in `_streams` exactly as long as h2 lets us send on it. What leaves it has parted from
+  the connection, so that an application which goes on sending reaches nobody, and h2 never raises.
 """
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 import h2.events
 from h2.errors import ErrorCodes
+from hpack import NeverIndexedHeaderTuple
 
 from ..core.asgi import Fields
 from ..core.clock import NEVER
@@ -27,15 +31,29 @@ from ..core.scope import ConnectionFacts, RequestHead, http_scope, websocket_sco
 from ..core.websocket import WebSocketExchange
 from ..core.worker import Worker
 from .http2_machine import GoawayReceived, Http2Machine, PriorityChanged
-from .http2_request import Http2Request, check_trailers, read_request
-from .http2_schedule import Schedule, parse_priority
-from .http2_stream import Carrier, Http2Stream
+from .http2_request import Http2Request, check_content, check_trailers, read_request
+from .http2_schedule import Priority, Schedule, parse_priority
+from .http2_stream import AnyExchange, Carrier, Http2Stream
 from .lingering import Lingering
 
-# How much is handed to the transport at a time, before asking whether it has had enough.
+# How much is handed to the transport at a time, before asking whether it has had enough; also the
+# largest frame, whatever the client would take, for a frame is a turn (h2o and nginx: 16 and 8 KiB).
 _BURST: Final = 64 * 1024
-# How long a client may take to read what is left after the last stream has ended.
-_CLOSE_SECONDS: Final = 30.0
+# How long a shutdown waits for the streams under way before it says GOAWAY; see `shutdown`.
+_ANNOUNCE_SECONDS: Final = 5.0
+# What a promised request never has: its authority is the parent's, and it has no content.
+_NEVER_PROMISED: Final = frozenset((b"connection", b"content-length", b"expect", b"host"))
+# RFC 7541, 7.1.3: values that are guessed one by one if they get into the tables.
+_SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
+
+
+class Phase(Enum):
+    """How far the connection is; it only goes forward."""
+
+    OPEN = "open"
+    LEAVING = "to be closed when no stream is left"
+    ANNOUNCED = "the same, and GOAWAY has said so: newer streams are refused"
+    CLOSED = "closed, or being closed"
 
 
 class Http2Connection(asyncio.Protocol):
@@ -59,15 +77,15 @@ class Http2Connection(asyncio.Protocol):
             PriorityChanged: self._priority_changed,
         }
         # This connection.
+        self._phase = Phase.OPEN
         self._streams: dict[int, Http2Stream] = {}
+        self._pushed = 0  # how many of them are promised by us
         self._schedule: Schedule[Http2Stream] = Schedule()
-        self._starting: list[HttpExchange | WebSocketExchange] = []
-        self._credits: dict[Http2Stream, int] = {}
+        self._early_priorities: dict[int, Priority] = {}
+        self._starting: list[Http2Stream] = []
         self._reading = False
         self._flush_scheduled = False
         self._full = False
-        self._closing = False
-        self._lost = False
         self.deadline = NEVER
 
     # ------------------------------------------------------------------ asyncio
@@ -90,18 +108,21 @@ class Http2Connection(asyncio.Protocol):
                 handler = self._handlers.get(type(event))
                 if handler is not None:
                     handler(event)
+            self._start()
         except ConnectionFault as fault:
             self._fail(fault)
             return
+        except Exception:  # noqa: BLE001 - a bug, of ours or of h2: it shall cost one connection
+            error_log.exception("%s: HTTP/2 went wrong", format_address(self._facts.client))
+            self._fail(ConnectionFault(ErrorCodes.INTERNAL_ERROR, "internal error"))
+            return
         finally:
             self._reading = False
-            self._start()
         self._flush()
         self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: the connection is gone."""
-        self._lost = True
         self._leave()
 
     def pause_writing(self) -> None:
@@ -112,6 +133,7 @@ class Http2Connection(asyncio.Protocol):
         """Learn that there is room again."""
         self._full = False
         self._flush()
+        self._rest()
 
     # ------------------------------------------------------------------ for the server
 
@@ -121,15 +143,18 @@ class Http2Connection(asyncio.Protocol):
         return not self._streams
 
     def shutdown(self) -> None:
-        """Announce the end; close when the streams under way have ended.
+        """Close when the streams under way have ended, and meanwhile announce it.
 
-        One GOAWAY with the newest stream we have seen: what arrives later is refused, which tells
-        the client that it is safe to try again elsewhere (RFC 9113, 6.8 and 8.7).
+        GOAWAY comes once (RFC 9113, 6.8), with the newest stream we have seen: what the client
+        opens later is refused, or never read, and is safe to send again elsewhere (8.7). It comes
+        when no stream is left, or after `_ANNOUNCE_SECONDS`: clients on Python's h2, httpx among
+        them, fail whatever is under way when they see it. Until then new streams are served.
         """
-        if self._closing:
+        if self._phase not in (Phase.OPEN, Phase.LEAVING):
             return
-        self._closing = True
-        self._machine.say_goaway(ErrorCodes.NO_ERROR)
+        self._phase = Phase.LEAVING
+        patience = min(_ANNOUNCE_SECONDS, self._worker.config.graceful_timeout / 2)
+        self.deadline = self._worker.clock.now() + patience
         for stream in list(self._streams.values()):
             if stream.exchange is not None:
                 stream.exchange.shutdown()
@@ -141,30 +166,36 @@ class Http2Connection(asyncio.Protocol):
         self._transport.abort()
 
     def expire(self) -> None:
-        """Act on a deadline: no preface in time, or an idle connection."""
-        if self._transport.is_closing():
-            self._transport.abort()
-        else:
+        """Act on a deadline: no request in time, an idle connection, or a shutdown that takes its time."""
+        if self._phase is Phase.OPEN:
             self.shutdown()
+        else:
+            self._announce()
+            self._flush()
 
     # ------------------------------------------------------------------ for the streams
 
     @property
     def push_allowed(self) -> bool:
-        """Whether the client accepts pushes now."""
-        machine = self._machine
-        limit = machine.remote_settings.max_concurrent_streams
-        return bool(
-            machine.remote_settings.enable_push
-            and not self._closing
-            and machine.open_outbound_streams < limit
+        """Whether the client accepts a push now (RFC 9113, 6.5.2, 6.8 and 8.4)."""
+        settings = self._machine.remote_settings
+        return (
+            self._phase is Phase.OPEN
+            and settings.enable_push == 1
+            and self._pushed < settings.max_concurrent_streams
         )
 
     def send_head(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None:
-        """Send a HEADERS frame."""
+        """Send HEADERS."""
         self._machine.send_headers(stream.id, fields, end_stream=end)
         if end:
             self._sent_all(stream)
+        self._flush_soon()
+
+    def send_end(self, stream: Http2Stream) -> None:
+        """End a response that has nothing left to send."""
+        self._machine.send_data(stream.id, b"", end_stream=True)
+        self._sent_all(stream)
         self._flush_soon()
 
     def schedule(self, stream: Http2Stream) -> None:
@@ -174,8 +205,9 @@ class Http2Connection(asyncio.Protocol):
         self._flush_soon()
 
     def credit(self, stream: Http2Stream, taken: int) -> None:
-        """Collect credit; it leaves with the next flush, at most once per loop turn."""
-        self._credits[stream] = self._credits.get(stream, 0) + taken
+        """Give window back for what the application took; h2 waits until an update is worth a frame."""
+        stream.owed -= taken
+        self._machine.acknowledge_received_data(taken, stream.id)
         self._flush_soon()
 
     def reset(self, stream: Http2Stream) -> None:
@@ -186,52 +218,55 @@ class Http2Connection(asyncio.Protocol):
 
     def promise(self, stream: Http2Stream, path: bytes, fields: Fields) -> None:
         """Send PUSH_PROMISE (RFC 9113, 8.4); soon, run the application for it."""
-        if not self.push_allowed or not path.startswith(b"/"):
+        if not self.push_allowed:
             return
-        machine = self._machine
-        promised_id = machine.get_next_available_stream_id()
+        promised_id = self._machine.get_next_available_stream_id()
+        own = [field for field in fields if field[0] not in _NEVER_PROMISED]
         pseudo = [
             (b":method", b"GET"),
             (b":scheme", b"https" if self._facts.secure else b"http"),
             (b":authority", stream.authority),
             (b":path", path),
         ]
-        machine.push_stream(stream.id, promised_id, [*pseudo, *fields])
-        pushed = self._open(promised_id)
-        pushed.receiving = False
+        sent = [NeverIndexedHeaderTuple(*field) if field[0] in _SECRET else field for field in own]
+        self._machine.push_stream(stream.id, promised_id, [*pseudo, *sent])
+        pushed = self._open(promised_id, receiving=False)
+        pushed.authority = stream.authority
         raw_path, _, query = path.partition(b"?")
-        head = RequestHead("GET", raw_path, query, [(b"host", stream.authority), *fields], "2")
+        head = RequestHead("GET", raw_path, query, [(b"host", stream.authority), *own], "2")
         exchange = HttpExchange(self._worker, pushed, http_scope(self._facts, head, pushed.extensions))
-        pushed.exchange = exchange
         exchange.feed_end()
-        self._worker.loop.call_soon(self._worker.dispatcher.start, exchange)
+        self._start_soon(pushed, exchange)
         self._flush_soon()
 
-    # ------------------------------------------------------------------ events
+    # ------------------------------------------------------------------ events: requests
 
     def _request_received(self, event: h2.events.RequestReceived) -> None:
         stream_id = event.stream_id
-        if self._closing or len(self._streams) >= self._worker.config.max_streams:
+        early_priority = self._take_early_priority(stream_id)
+        from_client = len(self._streams) - self._pushed
+        if self._phase is Phase.ANNOUNCED or from_client >= self._worker.config.max_streams:
             self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         try:
             request = read_request(event.headers)
         except StreamFault as fault:
-            self._debug(f"stream {stream_id}", fault)
-            self._machine.reset_stream(stream_id, fault.code)
+            self._refuse(stream_id, fault)
             return
-        self.deadline = NEVER
-        stream = self._open(stream_id)
+        if self._phase is Phase.OPEN:
+            self.deadline = NEVER
+        stream = self._open(stream_id, receiving=event.stream_ended is None)
         try:
             exchange = self._open_exchange(stream, request)
         except StreamFault as fault:
             self._debug(f"stream {stream_id}", fault)
             self._answer(stream, fault)
             return
-        stream.exchange = exchange
-        self._starting.append(exchange)
+        if early_priority is not None:  # RFC 9218, 7: it overrides what the request says
+            stream.priority = early_priority
+        self._start_soon(stream, exchange)
 
-    def _open_exchange(self, stream: Http2Stream, request: Http2Request) -> HttpExchange | WebSocketExchange:
+    def _open_exchange(self, stream: Http2Stream, request: Http2Request) -> AnyExchange:
         """Make the exchange of a request.
 
         Raises:
@@ -244,6 +279,7 @@ class Http2Connection(asyncio.Protocol):
         if head.method != head.method.upper():  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it
             raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "methods are in upper case")
         if head.method != "CONNECT":
+            stream.length = request.length
             return HttpExchange(self._worker, stream, http_scope(self._facts, head, stream.extensions))
         if request.protocol != b"websocket":
             raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is for WebSocket alone (RFC 8441)")
@@ -261,159 +297,6 @@ class Http2Connection(asyncio.Protocol):
             elif name == b"expect" and value.lower() == b"100-continue":
                 stream.expect_continue()
 
-    def _data_received(self, event: h2.events.DataReceived) -> None:
-        stream = self._streams.get(event.stream_id)
-        data, length = event.data, event.flow_controlled_length
-        if stream is None or stream.exchange is None:
-            self._machine.acknowledge_received_data(length, event.stream_id)
-            return
-        if length > len(data):  # padding is nobody's to take (RFC 9113, 6.1)
-            self._machine.acknowledge_received_data(length - len(data), event.stream_id)
-        if data:
-            stream.exchange.feed(data)
-
-    def _trailers_received(self, event: h2.events.TrailersReceived) -> None:
-        try:
-            check_trailers(event.headers)
-        except StreamFault as fault:
-            self._debug(f"stream {event.stream_id}", fault)
-            self._machine.reset_stream(event.stream_id, fault.code)
-            self._drop(self._streams.get(event.stream_id))
-
-    def _stream_ended(self, event: h2.events.StreamEnded) -> None:
-        stream = self._streams.get(event.stream_id)
-        if stream is None:
-            return
-        stream.receiving = False
-        if stream.exchange is None:
-            self._drop(stream)
-        else:
-            stream.exchange.feed_end()
-
-    def _stream_reset(self, event: h2.events.StreamReset) -> None:
-        self._drop(self._streams.get(event.stream_id))
-
-    def _window_updated(self, event: h2.events.WindowUpdated) -> None:
-        if event.stream_id:
-            stream = self._streams.get(event.stream_id)
-            if stream is not None:
-                self._unblock(stream)
-
-    def _settings_changed(self, event: h2.events.RemoteSettingsChanged) -> None:
-        for stream in self._streams.values():
-            self._unblock(stream)
-
-    def _goaway_received(self, event: GoawayReceived) -> None:
-        """Finish what is under way; a client that leaves for a fault of ours is worth a line."""
-        if event.code != ErrorCodes.NO_ERROR:
-            error_log.debug("%s says GOAWAY %d", format_address(self._facts.client), event.code)
-        self._closing = True
-
-    def _priority_changed(self, event: PriorityChanged) -> None:
-        stream = self._streams.get(event.stream_id)
-        if stream is not None:
-            self._schedule.discard(stream)
-            stream.priority = parse_priority(event.value)
-            if stream.has_work and not stream.blocked:
-                self._schedule.add(stream)
-
-    def _start(self) -> None:
-        """Start the applications whose requests have arrived, now that all of this read is fed."""
-        starting, self._starting = self._starting, []
-        for exchange in starting:
-            self._worker.dispatcher.start(exchange)
-
-    # ------------------------------------------------------------------ sending
-
-    def _flush_soon(self) -> None:
-        if not self._reading and not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._worker.loop.call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush_scheduled = False
-        if not self._lost:
-            self._flush()
-            self._rest()
-
-    def _flush(self) -> None:
-        """Give credit, then hand frames to the transport while it has room."""
-        self._give_credit()
-        while True:
-            self._fill(_BURST)
-            data = self._machine.data_to_send()
-            if data and not self._transport.is_closing():
-                self._transport.write(data)
-            if self._full or not data or not self._schedule:
-                break
-
-    def _fill(self, burst: int) -> None:
-        """Take frames out of the streams in turns, up to about `burst` bytes."""
-        machine = self._machine
-        while burst > 0 and self._schedule and not self._full:
-            stream = self._schedule.next()
-            limit = min(machine.local_flow_control_window(stream.id), machine.max_outbound_frame_size)
-            if limit <= 0 and stream.next_size:
-                if machine.outbound_flow_control_window <= 0:
-                    return
-                stream.blocked = True
-                self._schedule.discard(stream)
-                continue
-            burst -= self._send_frame(stream, max(limit, 0))
-
-    def _send_frame(self, stream: Http2Stream, limit: int) -> int:
-        content, end = stream.take(min(limit, stream.next_size))
-        if content or end:
-            self._machine.send_data(stream.id, content, end_stream=end)
-        trailers = stream.due_trailers
-        if trailers is not None:
-            self._machine.send_headers(stream.id, trailers, end_stream=True)
-            end = True
-        if end:
-            self._sent_all(stream)
-        else:
-            if not stream.next_size:
-                self._schedule.discard(stream)
-            stream.refill()
-        return len(content)
-
-    def _sent_all(self, stream: Http2Stream) -> None:
-        """Let go of a stream whose response has left; content nobody reads is not waited for."""
-        self._schedule.discard(stream)
-        stream.exchange = None
-        # A request that is refused is answered before the news of its own end has been handled.
-        if not stream.receiving or self._machine.streams[stream.id].closed:
-            self._drop(stream)
-        elif not stream.tunnel:
-            # RFC 9113, 8.1: tells the client to stop sending, without taking the answer back.
-            self._machine.reset_stream(stream.id, ErrorCodes.NO_ERROR)
-            self._drop(stream)
-
-    def _give_credit(self) -> None:
-        if self._credits:
-            credits_, self._credits = self._credits, {}
-            for stream, taken in credits_.items():
-                self._machine.acknowledge_received_data(taken, stream.id)
-
-    def _unblock(self, stream: Http2Stream) -> None:
-        stream.blocked = False
-        if stream.has_work:
-            self._schedule.add(stream)
-
-    # ------------------------------------------------------------------ endings
-
-    def _open(self, stream_id: int) -> Http2Stream:
-        stream = Http2Stream(self, stream_id, self._worker.config.write_high_mark)
-        self._streams[stream_id] = stream
-        return stream
-
-    def _drop(self, stream: Http2Stream | None) -> None:
-        if stream is None:
-            return
-        self._streams.pop(stream.id, None)
-        self._schedule.discard(stream)
-        stream.lose()
-
     def _answer(self, stream: Http2Stream, fault: StreamFault) -> None:
         """Answer a request that goes to no application."""
         fields = [
@@ -425,34 +308,233 @@ class Http2Connection(asyncio.Protocol):
             fields.append((b"sec-websocket-version", b"13"))
         if self._worker.server_field is not None:
             fields.append(self._worker.server_field)
-        stream.tunnel = False
         self.send_head(stream, fields, end=True)
+
+    def _data_received(self, event: h2.events.DataReceived) -> None:
+        data, length = event.data, event.flow_controlled_length
+        stream = self._streams.get(event.stream_id)
+        if stream is None or stream.exchange is None:
+            self._machine.acknowledge_received_data(length, event.stream_id)
+            return
+        if length > len(data):  # padding is nobody's to take (RFC 9113, 6.1)
+            self._machine.acknowledge_received_data(length - len(data), event.stream_id)
+        if data:
+            stream.received += len(data)
+            stream.owed += len(data)
+            stream.exchange.feed(data)
+
+    def _trailers_received(self, event: h2.events.TrailersReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        try:
+            check_trailers(event.headers, tunnel=stream is not None and stream.tunnel)
+        except StreamFault as fault:
+            self._refuse(event.stream_id, fault)
+
+    def _stream_ended(self, event: h2.events.StreamEnded) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is None:
+            return
+        stream.receiving = False
+        try:
+            check_content(stream.length, stream.received)
+        except StreamFault as fault:
+            self._refuse(stream.id, fault)
+            return
+        if stream.exchange is not None:
+            stream.exchange.feed_end()
+
+    def _stream_reset(self, event: h2.events.StreamReset) -> None:
+        self._drop(self._streams.get(event.stream_id))
+
+    def _refuse(self, stream_id: int, fault: StreamFault) -> None:
+        """Reset the stream of a malformed request (RFC 9113, 8.1.1)."""
+        self._debug(f"stream {stream_id}", fault)
+        self._machine.reset_stream(stream_id, fault.code)
+        self._drop(self._streams.get(stream_id))
+
+    # ------------------------------------------------------------------ events: the connection
+
+    def _window_updated(self, event: h2.events.WindowUpdated) -> None:
+        stream = self._streams.get(event.stream_id or 0)  # 0: the connection's, for all of them
+        if stream is not None:
+            self._unblock(stream)
+
+    def _settings_changed(self, event: h2.events.RemoteSettingsChanged) -> None:
+        """Look at every window again: the initial size of all of them may have changed (RFC 9113, 6.9.2)."""
+        for stream in self._streams.values():
+            self._unblock(stream)
+
+    def _goaway_received(self, event: GoawayReceived) -> None:
+        """Finish what is under way; a client that leaves for a fault of ours is worth a line."""
+        if event.code != ErrorCodes.NO_ERROR:
+            error_log.debug("%s says GOAWAY %d", format_address(self._facts.client), event.code)
+        if self._phase is Phase.OPEN:
+            self._phase = Phase.LEAVING
+
+    def _priority_changed(self, event: PriorityChanged) -> None:
+        """Apply a PRIORITY_UPDATE, or keep it for a stream that is still to come (RFC 9218, 7.1)."""
+        priority = parse_priority(event.value)
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            self._schedule.discard(stream)
+            stream.priority = priority
+            self._unblock(stream)
+        elif self._machine.is_idle(event.stream_id):
+            self._early_priorities[event.stream_id] = priority
+            if len(self._early_priorities) + len(self._streams) > self._worker.config.max_streams:
+                raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "priorities for more streams than may be")
+
+    def _take_early_priority(self, stream_id: int) -> Priority | None:
+        """Return what was said in advance; forget it, and what was said of streams that are skipped."""
+        priority = self._early_priorities.get(stream_id)
+        if self._early_priorities:
+            later = {key: value for key, value in self._early_priorities.items() if key > stream_id}
+            self._early_priorities = later
+        return priority
+
+    # ------------------------------------------------------------------ applications
+
+    def _start_soon(self, stream: Http2Stream, exchange: AnyExchange) -> None:
+        """Start an application, once all of this read is fed."""
+        stream.exchange = exchange
+        self._starting.append(stream)
+
+    def _start(self) -> None:
+        """Start the applications that are due; not for a request that was reset in the same read."""
+        for stream in self._starting:  # grows if one of them pushes
+            if stream.exchange is not None:
+                self._worker.dispatcher.start(stream.exchange)
+        self._starting.clear()
+
+    # ------------------------------------------------------------------ sending
+
+    def _flush_soon(self) -> None:
+        due = self._machine.wants_to_send or self._schedule or self._starting
+        if due and not self._reading and not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._worker.loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_scheduled = False
+        if self._phase is not Phase.CLOSED:
+            self._start()
+            self._flush()
+            self._rest()
+
+    def _flush(self) -> None:
+        """Hand frames to the transport while it has room."""
+        while not self._transport.is_closing():
+            if not self._full:
+                self._fill()
+            data = self._machine.data_to_send()
+            if not data:
+                break
+            self._transport.write(data)
+            if self._full or not self._schedule:
+                break
+
+    def _fill(self) -> None:
+        """Take frames out of the streams in turns, a burst of them."""
+        machine, room = self._machine, _BURST
+        while room > 0 and self._schedule and machine.outbound_flow_control_window > 0:
+            stream = self._schedule.next()
+            limit = min(machine.local_flow_control_window(stream.id), machine.max_outbound_frame_size, _BURST)
+            if limit > 0:
+                room -= self._send_content(stream, limit)
+            else:
+                stream.blocked = True
+                self._schedule.discard(stream)
+
+    def _send_content(self, stream: Http2Stream, limit: int) -> int:
+        """Send one DATA frame, and what comes behind the content if it was the last; return its size."""
+        content = stream.take(limit)
+        last = stream.ended and not stream.has_content
+        self._machine.send_data(stream.id, content, end_stream=last and stream.trailers is None)
+        if not stream.has_content:
+            self._schedule.discard(stream)
+        if not last:
+            stream.refill()
+            return len(content)
+        if stream.trailers is not None:
+            self._machine.send_headers(stream.id, stream.trailers, end_stream=True)
+        self._sent_all(stream)
+        return len(content)
+
+    def _sent_all(self, stream: Http2Stream) -> None:
+        """Let go of a stream whose response has left; content that nobody will read is not waited for.
+
+        RFC 9113, 8.1: RST_STREAM with NO_ERROR stops the client and does not take the answer back.
+        A WebSocket that ends has already waited for the client's close frame, or long enough.
+        """
+        stream.exchange = None
+        if stream.receiving:
+            self._machine.reset_stream(stream.id, ErrorCodes.NO_ERROR)
+        self._drop(stream)
+
+    def _unblock(self, stream: Http2Stream) -> None:
+        stream.blocked = False
+        if stream.has_content:
+            self._schedule.add(stream)
+
+    # ------------------------------------------------------------------ endings
+
+    def _open(self, stream_id: int, *, receiving: bool) -> Http2Stream:
+        stream = Http2Stream(self, stream_id, self._worker.config.write_high_mark, receiving=receiving)
+        self._streams[stream_id] = stream
+        self._pushed += stream_id % 2 == 0
+        return stream
+
+    def _drop(self, stream: Http2Stream | None) -> None:
+        """Part from a stream that h2 has closed; what its application never took is credited."""
+        if stream is None:
+            return
+        del self._streams[stream.id]
+        self._pushed -= stream.id % 2 == 0
+        self._schedule.discard(stream)
+        if stream.owed:  # the window of the connection is for all streams, and would shrink for good
+            self._machine.acknowledge_received_data(stream.owed, stream.id)
+            stream.owed = 0
+        stream.let_go()
 
     def _rest(self) -> None:
         """Close a connection that is done, or start the deadline of an idle one."""
-        if self._streams or self._transport.is_closing():
+        if self._streams or self._phase is Phase.CLOSED or self._transport.is_closing():
             return
-        if self._closing:
-            self._transport.close()
-            self.deadline = self._worker.clock.now() + _CLOSE_SECONDS
+        if self._phase is not Phase.OPEN:
+            self._announce()
+            self._close()
         elif self.deadline == NEVER:
             self.deadline = self._worker.clock.now() + self._worker.config.keep_alive_timeout
+
+    def _announce(self) -> None:
+        self.deadline = NEVER
+        if self._phase is not Phase.ANNOUNCED:
+            self._phase = Phase.ANNOUNCED
+            self._machine.say_goaway(ErrorCodes.NO_ERROR)
 
     def _fail(self, fault: ConnectionFault) -> None:
         """End the connection for a fault of the client: GOAWAY, then nothing (RFC 9113, 5.4.1)."""
         self._debug("connection", fault)
         self._machine.say_goaway(fault.code, str(fault))
-        self._transport.write(self._machine.data_to_send())
+        self._close()
+
+    def _close(self) -> None:
+        """Close: what was said still leaves, and what the client still says is dropped."""
         self._leave()
-        Lingering(self._transport, self._worker.clock, paused=False)
+        data = self._machine.data_to_send()
+        if not self._transport.is_closing():
+            self._transport.write(data)
+        lingering = Lingering(self._transport, self._worker)
+        if self._worker.closing:
+            lingering.shutdown()
 
     def _leave(self) -> None:
-        self._lost = True
+        self._phase = Phase.CLOSED
         self.deadline = NEVER
-        self._worker.leave(self)
         self._worker.clock.forget(self)
         for stream in list(self._streams.values()):
             self._drop(stream)
+        self._worker.leave(self)
 
     def _debug(self, where: str, fault: StreamFault | ConnectionFault) -> None:
         error_log.debug("%s %s: %d %s", format_address(self._facts.client), where, fault.code, fault)

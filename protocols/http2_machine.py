@@ -1,32 +1,40 @@
 """Http2Machine: h2's connection, with the few rules changed that would hurt a server.
 
-h2 stays the judge of frames, states and flow control. What differs, and why:
+h2 stays the judge of frames, states and windows. What differs, and why:
 - frames are given out one by one, so that what came before a fault is not lost with it;
 - a malformed request ends its stream, not the connection (RFC 9113, 8.1.1);
 - a stream above the limit can be refused by the caller; h2 would end the connection (5.1.2);
+- what is late on a stream that we have reset is counted and dropped (5.1); h2 resets it again each time;
 - GOAWAY, sent or received, lets the streams under way finish (6.8); h2 closes at once;
-- the client's first frame must be SETTINGS (3.4);
-- PRIORITY_UPDATE is understood (RFC 9218, 7.1).
+- the client's first frame must be SETTINGS (3.4); RST_STREAM on an idle stream is a fault (6.4);
+- PRIORITY_UPDATE is understood (RFC 9218, 7.1);
+- what a client can make us remember is bounded: settings, closed streams, tables, unfinished frames.
+
+Invariant: once `receive` has raised, the machine is good for nothing but `say_goaway`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from h2.config import H2Configuration
-from h2.connection import ConnectionState, H2Connection
+from h2.connection import H2Connection, _decode_headers
 from h2.errors import ErrorCodes
 from h2.events import Event, StreamReset
-from h2.exceptions import InvalidBodyLengthError, ProtocolError
+from h2.exceptions import FrameTooLargeError, InvalidBodyLengthError, ProtocolError
 from h2.settings import SettingCodes, Settings
+from h2.stream import StreamClosedBy, StreamState
 from hpack.exceptions import HPACKError
 from hyperframe.exceptions import InvalidPaddingError
 from hyperframe.frame import (
+    AltSvcFrame,
+    ContinuationFrame,
     DataFrame,
     ExtensionFrame,
     Frame,
     GoAwayFrame,
     HeadersFrame,
     PriorityFrame,
+    RstStreamFrame,
     SettingsFrame,
 )
 
@@ -35,9 +43,16 @@ from ..core.errors import ConnectionFault
 
 _NO_RFC7540_PRIORITIES: Final = 0x9
 _PRIORITY_UPDATE: Final = 0x10
+_KNOWN_SETTINGS: Final = frozenset(SettingCodes)
 # A header list up to this many times the announced size is decoded, so that it can be answered with
 # 431; beyond that it is an attack, and the connection ends (HPACK bomb).
 _HEADER_LIST_TOLERANCE: Final = 4
+# How much of the client's memory we use for our header compression, in bytes: RFC 7541's default.
+# A client may offer gigabytes, and the search through so large a table would be at our cost.
+_MAX_ENCODER_TABLE: Final = 4096
+_MAX_DEBUG_BYTES: Final = 200
+# What hpack raises for a block that it cannot decompress.
+_UNDECODABLE: Final = (HPACKError, IndexError, TypeError, UnicodeDecodeError)
 
 
 class PriorityChanged(Event):
@@ -49,7 +64,7 @@ class PriorityChanged(Event):
 
 
 class GoawayReceived(Event):
-    """A GOAWAY frame: the client will open no more streams, and accept no more pushes (RFC 9113, 6.8)."""
+    """A GOAWAY frame: the client is about to leave, and accepts no more pushes (RFC 9113, 6.8)."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -57,6 +72,10 @@ class GoawayReceived(Event):
 
 class Http2Machine(H2Connection):
     """The state of one HTTP/2 connection: bytes in, events out; calls in, bytes out. No I/O."""
+
+    # Of how many closed streams h2 remembers how they were closed (its default: 65,536 per connection).
+    # Late frames come within a round trip, so within the last few hundred streams.
+    MAX_CLOSED_STREAMS = 1024
 
     def __init__(self, config: Config) -> None:
         super().__init__(
@@ -85,6 +104,19 @@ class Http2Machine(H2Connection):
         if extra > 0:
             self.increment_flow_control_window(extra)
         self._settled = False
+        self._takers: dict[type[Frame], Callable[..., list[Event]]] = {
+            AltSvcFrame: self._ignore,  # RFC 7838, 4: servers do
+            ContinuationFrame: self._refuse_continuation,
+            DataFrame: self._take_message,
+            ExtensionFrame: self._take_extension,
+            GoAwayFrame: self._take_goaway,
+            HeadersFrame: self._take_message,
+            PriorityFrame: self._judge_message,
+            RstStreamFrame: self._take_reset,
+            SettingsFrame: self._take_settings,
+        }
+
+    # ------------------------------------------------------------------ for the connection
 
     @property
     def open_inbound_streams(self) -> int:
@@ -92,78 +124,145 @@ class Http2Machine(H2Connection):
         super().open_inbound_streams  # noqa: B018 - a property with a side effect
         return 0
 
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether `data_to_send` has anything."""
+        return bool(self._data_to_send)
+
     def receive(self, data: bytes) -> Iterator[Event]:
         """Take bytes of the client; yield the events frame by frame.
 
         Raises:
             ConnectionFault: The connection must end with GOAWAY and this code.
         """
+        buffer = self.incoming_buffer
         try:
-            self.incoming_buffer.add_data(data)
-            self.incoming_buffer.max_frame_size = self.max_inbound_frame_size
-            for frame in self.incoming_buffer:
+            buffer.add_data(data)
+            buffer.max_frame_size = self.max_inbound_frame_size
+            for frame in buffer:
                 yield from self._take(frame)
+            # h2 looks at the length of a frame when it has all of it, which may be 16 MiB.
+            unfinished = buffer._data  # noqa: SLF001
+            if len(unfinished) >= 3 and int.from_bytes(unfinished[:3]) > buffer.max_frame_size:
+                raise FrameTooLargeError("the frame is larger than SETTINGS_MAX_FRAME_SIZE")
         except InvalidPaddingError as error:
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "invalid padding") from error
         except ProtocolError as error:
-            code = error.error_code
-            if isinstance(error.__cause__, HPACKError) and code == ErrorCodes.PROTOCOL_ERROR:
-                code = ErrorCodes.COMPRESSION_ERROR  # RFC 9113, 4.3
-            raise ConnectionFault(code, str(error)) from error
+            raise ConnectionFault(_code_of(error), str(error)) from error
+
+    def reset_stream(self, stream_id: int, error_code: ErrorCodes | int = ErrorCodes.NO_ERROR) -> None:
+        """Send RST_STREAM, unless both sides have ended the stream: then there is nothing to reset."""
+        stream = self.streams.get(stream_id)
+        if stream is not None and not stream.closed:
+            super().reset_stream(stream_id, error_code)
 
     def say_goaway(self, code: int, reason: str = "") -> None:
         """Announce the end of the connection; streams up to the newest one may finish (RFC 9113, 6.8)."""
-        frame = GoAwayFrame(0)
-        frame.last_stream_id = self.highest_inbound_stream_id
-        frame.error_code = code
-        frame.additional_data = reason.encode("ascii", "replace")
-        self._prepare_for_sending([frame])
+        debug = reason.encode("ascii", "replace")[:_MAX_DEBUG_BYTES]
+        self._prepare_for_sending(
+            [
+                GoAwayFrame(
+                    last_stream_id=self.highest_inbound_stream_id, error_code=code, additional_data=debug
+                )
+            ]
+        )
+
+    def is_idle(self, stream_id: int) -> bool:
+        """Whether a stream has not been opened yet, nor skipped (RFC 9113, 5.1.1)."""
+        newest = self.highest_inbound_stream_id if stream_id % 2 else self.highest_outbound_stream_id
+        return stream_id > newest
+
+    # ------------------------------------------------------------------ frames
 
     def _take(self, frame: Frame) -> list[Event]:
         if not self._settled:
             if not isinstance(frame, SettingsFrame) or "ACK" in frame.flags:
                 raise ProtocolError("the first frame of a client is SETTINGS")
             self._settled = True
-        if isinstance(frame, GoAwayFrame):
-            return [GoawayReceived(frame.error_code)]
-        if isinstance(frame, ExtensionFrame) and frame.type == _PRIORITY_UPDATE:
-            return self._take_priority_update(frame)
+        return self._takers.get(type(frame), self._receive_frame)(frame)
+
+    def _take_message(self, frame: DataFrame | HeadersFrame) -> list[Event]:
+        if frame.stream_id % 2 == 0:
+            raise ProtocolError("a client sends nothing on a stream of the server (RFC 9113, 5.1)")
+        if self._stream_closed_by(frame.stream_id) is StreamClosedBy.SEND_RST_STREAM:
+            return self._discard(frame)
+        return self._judge_message(frame)
+
+    def _judge_message(self, frame: DataFrame | HeadersFrame | PriorityFrame) -> list[Event]:
+        """Have h2 judge a part of a message; what is only malformed ends its stream (RFC 9113, 8.1.1)."""
         try:
             return self._receive_frame(frame)
         except ProtocolError as error:
-            if not self._is_of_one_stream(frame, error):
+            # The other subclasses are about states, streams and windows. And a field block that could
+            # not be decompressed leaves the tables of both sides different, which concerns all.
+            of_the_message = type(error) in (ProtocolError, InvalidBodyLengthError)
+            stream = self.streams.get(frame.stream_id)
+            if stream is None or not of_the_message or isinstance(error.__cause__, _UNDECODABLE):
                 raise
-        # What DATA took from the windows must be given back, for nobody will read it.
-        if isinstance(frame, DataFrame):
+        if isinstance(frame, DataFrame):  # nobody will read it
             self.acknowledge_received_data(frame.flow_controlled_length, frame.stream_id)
-        self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)
-        return [
-            StreamReset(stream_id=frame.stream_id, error_code=ErrorCodes.PROTOCOL_ERROR, remote_reset=False)
-        ]
+        # By hand, for h2 may have closed the stream already, without a word to the client.
+        stream.state_machine.state = StreamState.CLOSED
+        stream.state_machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
+        code = ErrorCodes.PROTOCOL_ERROR
+        self._prepare_for_sending([RstStreamFrame(frame.stream_id, code)])
+        return [StreamReset(stream_id=frame.stream_id, error_code=code, remote_reset=False)]
 
-    def _is_of_one_stream(self, frame: Frame, error: ProtocolError) -> bool:
-        """Whether h2's complaint is about a malformed message, which concerns its stream only."""
-        stream = self.streams.get(frame.stream_id)
-        if stream is None or stream.closed or self.state_machine.state is ConnectionState.CLOSED:
-            return False
-        if isinstance(error, InvalidBodyLengthError):
-            return True
-        # Exactly ProtocolError: its subclasses are about streams and windows. A header block that
-        # could not be decompressed leaves the tables of both sides different: that is for all.
-        return (
-            type(error) is ProtocolError
-            and isinstance(frame, HeadersFrame | PriorityFrame)
-            and not isinstance(error.__cause__, HPACKError)
-        )
+    def _discard(self, frame: DataFrame | HeadersFrame) -> list[Event]:
+        """Drop what was under way when we reset its stream: it counts, but nobody reads it (RFC 9113, 5.1)."""
+        if isinstance(frame, DataFrame):
+            length = frame.flow_controlled_length
+            self._inbound_flow_control_window_manager.window_consumed(length)
+            self.acknowledge_received_data(length, frame.stream_id)
+        else:
+            _decode_headers(self.decoder, frame.data)
+        return []
 
-    def _take_priority_update(self, frame: ExtensionFrame) -> list[Event]:
+    def _take_reset(self, frame: RstStreamFrame) -> list[Event]:
+        if self.is_idle(frame.stream_id):
+            raise ProtocolError("RST_STREAM on an idle stream")
+        return self._receive_frame(frame)
+
+    def _take_settings(self, frame: SettingsFrame) -> list[Event]:
+        values = frame.settings
+        if values.get(_NO_RFC7540_PRIORITIES, 0) not in (0, 1):
+            raise ProtocolError("SETTINGS_NO_RFC7540_PRIORITIES is 0 or 1 (RFC 9218, 2.1)")
+        # h2 keeps every setting that it is told, and there are 65,536 of them.
+        frame.settings = {code: value for code, value in values.items() if code in _KNOWN_SETTINGS}
+        table = frame.settings.get(SettingCodes.HEADER_TABLE_SIZE)
+        if table is not None:
+            frame.settings[SettingCodes.HEADER_TABLE_SIZE] = min(table, _MAX_ENCODER_TABLE)
+        events = self._receive_frame(frame)
+        # Of many changes, the smallest and the last are what the decoder must hear of (RFC 7541, 4.2).
+        changes = self.encoder.table_size_changes
+        if len(changes) > 2:
+            changes[:] = [min(changes), changes[-1]]
+        return events
+
+    def _take_extension(self, frame: ExtensionFrame) -> list[Event]:
+        if frame.type != _PRIORITY_UPDATE:
+            return []
         if frame.stream_id != 0:
             raise ProtocolError("PRIORITY_UPDATE on a stream")
         if len(frame.body) < 4:
-            error = ProtocolError("PRIORITY_UPDATE is too short")
-            error.error_code = ErrorCodes.FRAME_SIZE_ERROR
-            raise error
-        stream_id = int.from_bytes(frame.body[:4], "big") & 0x7FFF_FFFF
-        if stream_id == 0:
-            raise ProtocolError("PRIORITY_UPDATE for stream 0")
-        return [PriorityChanged(stream_id, bytes(frame.body[4:]))]
+            raise FrameTooLargeError("PRIORITY_UPDATE is too short")  # the code is for any wrong size
+        stream_id = int.from_bytes(frame.body[:4]) & 0x7FFF_FFFF
+        if stream_id == 0 or (stream_id % 2 == 0 and self.is_idle(stream_id)):
+            raise ProtocolError("PRIORITY_UPDATE for a stream that cannot be")
+        return [PriorityChanged(stream_id, frame.body[4:])]
+
+    def _take_goaway(self, frame: GoAwayFrame) -> list[Event]:
+        return [GoawayReceived(frame.error_code)]
+
+    def _refuse_continuation(self, frame: ContinuationFrame) -> list[Event]:
+        raise ProtocolError("CONTINUATION without a field block to continue (RFC 9113, 6.10)")
+
+    def _ignore(self, frame: Frame) -> list[Event]:
+        return []
+
+
+def _code_of(error: ProtocolError) -> int:
+    """Return the code of a connection error; h2 calls a failed decompression PROTOCOL_ERROR (RFC 9113, 4.3)."""
+    if error.error_code == ErrorCodes.PROTOCOL_ERROR and isinstance(error.__cause__, _UNDECODABLE):
+        return ErrorCodes.COMPRESSION_ERROR
+    return error.error_code

@@ -2,7 +2,9 @@
 
 h2 would end the whole connection for a malformed request; RFC 9113 (8.1.1) makes it an error of
 one stream, and on a connection that a proxy shares among clients that is what keeps one client's
-fault from the others. So the rules are applied here. Knows no connection and no I/O.
+fault from the others. So the rules are applied here. Where the RFC leaves a choice, the safe one
+is taken: what HTTP/1.1 could not carry, or would carry as something else, is malformed here too,
+for the application may pass it on. Knows no connection and no I/O.
 """
 
 import re
@@ -27,6 +29,8 @@ _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 _FIELD_OVERHEAD: Final = 32  # RFC 9113, 6.5.2: what a field counts beyond its bytes
+# A number of bytes that fits 63 bits; anything longer is an attack, not an upload.
+_MAX_LENGTH_DIGITS: Final = 18
 
 
 class Http2Request(NamedTuple):
@@ -35,11 +39,13 @@ class Http2Request(NamedTuple):
     Attributes:
         head: What goes into the scope.
         protocol: The `:protocol` of an extended CONNECT (RFC 8441), else None.
+        length: The content-length in bytes, or None.
         size: The size of the header list as RFC 9113 (6.5.2) counts it, in bytes.
     """
 
     head: RequestHead
     protocol: bytes | None
+    length: int | None
     size: int
 
 
@@ -67,21 +73,34 @@ def read_request(section: Iterable[tuple[bytes, bytes]]) -> Http2Request:
     if not _NAME.fullmatch(method.lower()):
         raise _malformed("no valid :method")
     _check_target(pseudo, connect=method == b"CONNECT")
-    _check_length(fields)
+    length = _length(fields)
     path, _, query = pseudo.get(b":path", b"").partition(b"?")
     fields = _joined(_authority(pseudo, fields), fields)
-    return Http2Request(RequestHead(method.decode("ascii"), path, query, fields, "2"), protocol, size)
+    head = RequestHead(method.decode("ascii"), path, query, fields, "2")
+    return Http2Request(head, protocol, length, size)
 
 
-def check_trailers(section: Iterable[tuple[bytes, bytes]]) -> None:
-    """Check a trailer section (RFC 9113, 8.1).
+def check_trailers(section: Iterable[tuple[bytes, bytes]], *, tunnel: bool = False) -> None:
+    """Check a trailer section (RFC 9113, 8.1); a tunnel has none (8.5).
 
     Raises:
         StreamFault: It is malformed; the code is PROTOCOL_ERROR.
     """
+    if tunnel:
+        raise _malformed("HEADERS in a tunnel")
     for name, value in section:
         _check_value(name, value)
         _check_name(name, value)
+
+
+def check_content(length: int | None, received: int) -> None:
+    """Hold the content that came against the content-length that was announced (RFC 9113, 8.1.1).
+
+    Raises:
+        StreamFault: They differ; the code is PROTOCOL_ERROR.
+    """
+    if length is not None and received != length:
+        raise _malformed(f"{received} bytes of content instead of {length}")
 
 
 def _malformed(reason: str) -> StreamFault:
@@ -119,16 +138,21 @@ def _check_target(pseudo: dict[bytes, bytes], *, connect: bool) -> None:
 def _authority(pseudo: dict[bytes, bytes], fields: Fields) -> bytes:
     """Return the one authority; `host` may repeat it, but not contradict it (RFC 9113, 8.3.1)."""
     hosts = [value for name, value in fields if name == b"host"]
-    authority = pseudo.get(b":authority") or (hosts[0] if hosts else b"")
-    if not _AUTHORITY.fullmatch(authority) or any(host.lower() != authority.lower() for host in hosts):
-        raise _malformed("no authority, or several")
+    authority = pseudo.get(b":authority", hosts[0] if hosts else b"")
+    if not _AUTHORITY.fullmatch(authority):
+        raise _malformed("no valid :authority")
+    if len(hosts) > 1 or any(host.lower() != authority.lower() for host in hosts):
+        raise _malformed("host and :authority differ, or there are several")
     return authority
 
 
-def _check_length(fields: Fields) -> None:
-    lengths = {value for name, value in fields if name == b"content-length"}
-    if len(lengths) > 1 or not all(value.isdigit() for value in lengths):
+def _length(fields: Fields) -> int | None:
+    lengths = [value for name, value in fields if name == b"content-length"]
+    if not lengths:
+        return None
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > _MAX_LENGTH_DIGITS:
         raise _malformed("content-length is one number of bytes")
+    return int(lengths[0])
 
 
 def _joined(authority: bytes, fields: Fields) -> Fields:

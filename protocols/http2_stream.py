@@ -1,16 +1,21 @@
 """Http2Stream: the core's Stream on one HTTP/2 stream, with what it has yet to send.
 
 It holds at most the high mark and one message; the connection takes frames out of it as windows
-and turns allow. Knows no transport.
+and turns allow. Heads, and ends that wait for nothing, do not wait for a turn: only content is
+subject to flow control (RFC 9113, 5.2.1). Knows no transport.
 """
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ..core.asgi import Fields
-from ..core.exchange import CLOSED, Exchange, Head, Stream
+from ..core.exchange import Head, Stream
+from ..core.http import HttpExchange
+from ..core.websocket import WebSocketExchange
 from .http2_schedule import DEFAULT, Priority
+
+AnyExchange: TypeAlias = HttpExchange | WebSocketExchange
 
 
 class Carrier(Protocol):
@@ -18,13 +23,16 @@ class Carrier(Protocol):
 
     @property
     def push_allowed(self) -> bool:
-        """Whether the client accepts pushes now."""
+        """Whether the client accepts a push now."""
 
     def send_head(self, stream: "Http2Stream", fields: Fields, *, end: bool) -> None:
-        """Send a HEADERS frame with these fields, pseudo-header fields included."""
+        """Send HEADERS with these fields, pseudo-header fields included."""
+
+    def send_end(self, stream: "Http2Stream") -> None:
+        """End a response that has nothing left to send, with an empty DATA frame."""
 
     def schedule(self, stream: "Http2Stream") -> None:
-        """Send what the stream holds, when it is its turn."""
+        """Send the content that the stream holds, when it is its turn."""
 
     def credit(self, stream: "Http2Stream", taken: int) -> None:
         """Give window back to the client for bytes that the application took."""
@@ -50,32 +58,40 @@ class Http2Stream:
     """One stream of one connection.
 
     Attributes:
-        exchange: The core's half; None once it has been told that the stream is gone.
+        exchange: The core's half; None as long as there is none, and once the two have let go of each other.
         receiving: Whether the client may still send on it.
+        length: The announced length of the request's content in bytes, or None.
+        received: How much of the content has arrived, in bytes.
+        owed: How many of these bytes the client has not got its window back for.
         blocked: Whether its window is used up.
+        ended: Whether what it holds is the end of the response.
+        trailers: What comes behind the content.
     """
 
     __slots__ = (
         "_carrier",
-        "_ended",
         "_expects_continue",
         "_high_mark",
         "_pending",
         "_pending_bytes",
-        "_trailers",
+        "_waits_for_room",
         "authority",
         "blocked",
+        "ended",
         "exchange",
         "id",
+        "length",
+        "owed",
         "priority",
+        "received",
         "receiving",
+        "trailers",
         "tunnel",
-        "waits_for_room",
     )
 
     zero_copy: Final = False
 
-    def __init__(self, carrier: Carrier, stream_id: int, high_mark: int) -> None:
+    def __init__(self, carrier: Carrier, stream_id: int, high_mark: int, *, receiving: bool) -> None:
         # Fixed.
         self._carrier = carrier
         self._high_mark = high_mark
@@ -83,17 +99,20 @@ class Http2Stream:
         self.authority = b""
         self.tunnel = False
         # The request.
-        self.exchange: Exchange | None = None
-        self.receiving = True
+        self.exchange: AnyExchange | None = None
+        self.receiving = receiving
+        self.length: int | None = None
+        self.received = 0
+        self.owed = 0
         self._expects_continue = False
         # The response.
         self.priority: Priority = DEFAULT
         self.blocked = False
-        self.waits_for_room = False
+        self.ended = False
+        self.trailers: Fields | None = None
+        self._waits_for_room = False
         self._pending: deque[memoryview] = deque()
         self._pending_bytes = 0
-        self._trailers: Fields | None = None
-        self._ended = False
 
     # ------------------------------------------------------------------ Stream
 
@@ -110,35 +129,34 @@ class Http2Stream:
         """Whether less than the high mark waits to be sent."""
         if self._pending_bytes < self._high_mark:
             return True
-        self.waits_for_room = True
+        self._waits_for_room = True
         return False
 
     def send(self, head: Head | None, body: bytes, end: bool) -> None:
         """Send a part of the response, as windows and turns allow."""
         if head is not None:
-            fields = [(b":status", b"%d" % head.status), *head.fields]
             self._expects_continue = False
-            if end and not body:
-                self._ended = True
-                self._carrier.send_head(self, fields, end=True)
-                return
-            self._carrier.send_head(self, fields, end=False)
+            fields = [(b":status", b"%d" % head.status), *head.fields]
+            self._carrier.send_head(self, fields, end=end and not body)
+        self.ended = end
         if body:
             self._pending.append(memoryview(body))
             self._pending_bytes += len(body)
-        self._ended = self._ended or end
-        if body or end:
             self._carrier.schedule(self)
+        elif end and head is None and not self._pending_bytes:
+            self._carrier.send_end(self)
 
     def send_informational(self, status: int, fields: Fields) -> None:
         """Send a 1xx head (RFC 9113, 8.1)."""
         self._carrier.send_head(self, [(b":status", b"%d" % status), *fields], end=False)
 
     def send_trailers(self, fields: Fields) -> None:
-        """End the response with a HEADERS frame, behind everything that still waits."""
-        self._trailers = fields
-        self._ended = True
-        self._carrier.schedule(self)
+        """End the response with the trailer section, behind everything that still waits."""
+        self.ended = True
+        if self._pending_bytes:
+            self.trailers = fields
+        else:
+            self._carrier.send_head(self, fields, end=True)
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Never called: frames are made in user space, so `zero_copy` is false."""
@@ -167,23 +185,15 @@ class Http2Stream:
         self._expects_continue = True
 
     @property
-    def has_work(self) -> bool:
-        """Whether there is anything to send."""
-        return self._pending_bytes > 0 or self._ended
+    def has_content(self) -> bool:
+        """Whether content waits to be sent."""
+        return self._pending_bytes > 0
 
-    @property
-    def next_size(self) -> int:
-        """How many bytes of content wait."""
-        return self._pending_bytes
-
-    def take(self, limit: int) -> tuple[bytes, bool]:
-        """Take content for one frame.
+    def take(self, limit: int) -> bytes:
+        """Take the content of one frame, which is joined or cut as needed.
 
         Args:
             limit: The most bytes that fit the frame and the windows.
-
-        Returns:
-            The content, and whether it ends the response.
         """
         parts: list[memoryview] = []
         room = limit
@@ -192,31 +202,28 @@ class Http2Stream:
             if len(part) <= room:
                 self._pending.popleft()
             else:
-                self._pending[0] = part[room:]
+                self._pending[0] = part[room:]  # a view: nothing is copied until it is its turn
                 part = part[:room]
             room -= len(part)
             parts.append(part)
         self._pending_bytes -= limit - room
-        content = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
-        return content, self._ended and not self._pending_bytes and self._trailers is None
-
-    @property
-    def due_trailers(self) -> Fields | None:
-        """The trailers, once nothing else waits."""
-        return None if self._pending_bytes else self._trailers
+        return b"".join(parts)
 
     def refill(self) -> None:
         """Wake a waiting application when there is room again."""
-        if self.waits_for_room and self._pending_bytes < self._high_mark:
-            self.waits_for_room = False
+        if self._waits_for_room and self._pending_bytes < self._high_mark:
+            self._waits_for_room = False
             if self.exchange is not None:
                 self.exchange.resume()
 
-    def lose(self) -> None:
-        """Tell the exchange that the stream is gone."""
+    def let_go(self) -> None:
+        """Part from a connection that has no more use for this stream, and from the exchange.
+
+        An exchange that is still there has lost its client, and is told.
+        """
+        self._carrier = _GONE
         self._pending.clear()
         self._pending_bytes = 0
-        self._carrier = _GONE
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.lost()
@@ -228,6 +235,8 @@ class _GoneCarrier:
     push_allowed: Final = False
 
     def send_head(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None: ...
+
+    def send_end(self, stream: Http2Stream) -> None: ...
 
     def schedule(self, stream: Http2Stream) -> None: ...
 

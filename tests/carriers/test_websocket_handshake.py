@@ -424,9 +424,10 @@ async def test_a_handshake_that_ends_its_stream_is_over(
     serve: Serve, app: SteeredApp, connect: Connect
 ) -> None:
     peer = await connect.frames(await serve(app))
-    await peer.sends(Headers(1, EXTENDED_CONNECT, end_stream=True))
-    await peer.expects(RstStream(1, ANY))
+    await peer.sends(Headers(1, EXTENDED_CONNECT))
     call = await app.next_call()
+    await peer.sends(Data(1, end_stream=True))
+    await peer.expects(RstStream(1, ANY))
 
     assert await call.receive() == {"type": "websocket.connect"}
     assert (await call.receive())["type"] == "websocket.disconnect"
