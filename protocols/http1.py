@@ -1,27 +1,29 @@
 """Http1Connection: HTTP/1.1 and 1.0 on h11; it is its own Stream.
 
 One request at a time: heads that arrive while a response is under way wait in the buffer, and
-reading stops while too much waits. Each request has an h11 connection of its own, which frames
-its content and its response and nothing else; which bytes belong to which request is decided here.
+reading stops while too much waits. Which bytes belong to which request is decided in
+`http1_head` and `http1_content`, how a response is framed in `http1_response`; what happens when
+is decided here.
 
 Invariants:
 - What is parsed from one read is parsed before the application starts, so that for a request
   without content the end has been fed already and `receive()` never suspends.
-- Everything written while a read is being handled leaves in one `transport.write`.
+- Everything written while a read is being handled leaves in one `transport.write`, unless it is much.
 - `send(end)` does not begin the next pipelined request by itself: the pump that called the
   application goes on, or the loop calls the pump soon. Nothing recurses.
+- No request begins while its client does not read the answers to the ones before.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Mapping
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import h11
-
 from ..core.asgi import Fields
-from ..core.clock import NEVER
+from ..core.clock import NEVER, Timed
 from ..core.errors import Disconnected, StreamFault
 from ..core.exchange import Connection, Exchange, Head, Stream, Waiters
 from ..core.http import HttpExchange
@@ -29,8 +31,9 @@ from ..core.log import error_log, format_address
 from ..core.scope import ConnectionFacts, http_scope, websocket_scope
 from ..core.websocket import WebSocketExchange
 from ..core.worker import Worker
-from .http1_head import Http1Request, check_unfinished, read_head
-from .lingering import Lingering
+from .http1_head import Http1Request, measure_head, read_head
+from .http1_response import Response, refusal
+from .lingering import STALL_SECONDS, Lingering
 from .sendfile import CAN_SEND_FILES, send_file
 
 _FILES: Final[dict[str, dict[str, Any]]] = (
@@ -40,18 +43,18 @@ _EXTENSIONS_10: Final = _FILES
 _EXTENSIONS_11: Final = {**_FILES, "http.response.early_hint": {}, "http.response.trailers": {}}
 _EXTENSIONS_WEBSOCKET: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}}
 
-_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
-
 # Unread content that is cheaper to read and drop than to open a new connection for (Go: 256 KiB).
 _MAX_DRAIN: Final = 256 * 1024
-# How long a client may take to read the rest of an answer after which the connection closes.
-_CLOSE_SECONDS: Final = 30.0
+# Pipelined requests that are begun before others get their turn: as many as the acceptor takes at once.
+_REQUESTS_PER_TURN: Final = 32
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Phase(Enum):
     """What the bytes that arrive now belong to."""
 
-    HEAD = "the next request head"
+    IDLE = "the next request, of which nothing has been read"
+    HEAD = "a request head"
     CONTENT = "the content of the current request"
     ANSWERING = "requests that wait for the current one"
     TUNNEL = "a WebSocket"
@@ -68,6 +71,7 @@ class Http1Connection(asyncio.Protocol):
         "_exchange",
         "_facts",
         "_full",
+        "_handed_over",
         "_keep_alive",
         "_out",
         "_out_bytes",
@@ -75,8 +79,10 @@ class Http1Connection(asyncio.Protocol):
         "_phase",
         "_pumping",
         "_request",
+        "_response",
         "_room",
-        "_served",
+        "_seen",
+        "_taken",
         "_transport",
         "_unread",
         "_worker",
@@ -90,22 +96,26 @@ class Http1Connection(asyncio.Protocol):
         self._worker = worker
         self._facts = facts
         self._transport: asyncio.Transport
-        # This connection.
+        # This connection: what comes in.
+        self._phase = Phase.HEAD
         self._buffer = bytearray()
+        self._seen = 0
+        self._eof = False
+        self._paused = False
+        self._pumping = False
+        self._keep_alive = True
+        # This connection: what goes out.
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._phase = Phase.HEAD
-        self._pumping = False
-        self._paused = False
+        self._handed_over = 0
+        self._taken = 0
         self._full = False
         self._room = Waiters()
-        self._eof = False
-        self._served = 0
         self.deadline = NEVER
         # This request.
-        self._request: Http1Request | None = None
+        self._request: Http1Request
+        self._response: Response
         self._exchange: Exchange | None = None
-        self._keep_alive = True
         self._unread = 0
         self._drained = 0
 
@@ -118,12 +128,13 @@ class Http1Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=self._worker.config.write_high_mark)
         self._worker.connections.add(self)
         self._worker.clock.watch(self)
-        self.deadline = self._worker.clock.now() + self._worker.config.head_timeout
+        self._set_deadline(self._worker.config.head_timeout)
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         if self._phase is Phase.TUNNEL:
             self._feed(data)
+            self._balance_reading()
         elif self._phase is not Phase.CLOSED:
             self._buffer += data
             self._pump()
@@ -131,33 +142,29 @@ class Http1Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Take the end of the client's sending; a half-closed client still gets its answers."""
         self._eof = True
-        if self._phase is Phase.CONTENT:
-            self._lose_exchange()
-            return False
-        if self._exchange is not None:
-            self._exchange.feed_eof()
-            # asyncio cannot half-close TLS; it warns if asked to.
-            return not self._facts.secure
-        return False
+        self._pump()
+        # asyncio cannot half-close TLS; it warns if asked to.
+        return self._phase is not Phase.CLOSED and not self._facts.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: the connection is gone."""
-        self._phase = Phase.CLOSED
-        self._leave()
-        self._full = False
-        self._room.wake()
-        self._lose_exchange()
+        self._let_go()
 
     def pause_writing(self) -> None:
         """Learn that the client reads too slowly."""
         self._full = True
+        if self._exchange is not None:
+            self._client_reads()  # from now on
+            self._set_deadline(STALL_SECONDS)
 
     def resume_writing(self) -> None:
         """Learn that there is room again."""
         self._full = False
         self._room.wake()
         if self._exchange is not None:
+            self.deadline = NEVER
             self._exchange.resume()
+        self._pump_soon()
 
     # ------------------------------------------------------------------ for the server
 
@@ -167,11 +174,14 @@ class Http1Connection(asyncio.Protocol):
         return self._exchange is None
 
     def shutdown(self) -> None:
-        """Close now if idle, else after the response under way, which says `connection: close`."""
+        """Close if idle, else after the response under way, which says `connection: close`.
+
+        A request whose head has begun to arrive is still answered.
+        """
         self._keep_alive = False
         if self._exchange is not None:
             self._exchange.shutdown()
-        elif self._phase is Phase.HEAD:
+        elif self._phase is not Phase.HEAD or not self._buffer:
             self._close()
 
     def terminate(self) -> None:
@@ -179,11 +189,13 @@ class Http1Connection(asyncio.Protocol):
         self._transport.abort()
 
     def expire(self) -> None:
-        """Act on a deadline: no request head in time, an idle connection, a client that lingers."""
+        """Act on a deadline: of a request head, of an idle connection, of a client that stalls."""
         self.deadline = NEVER
         if self._phase is Phase.HEAD and self._buffer:
             self._refuse(StreamFault(HTTPStatus.REQUEST_TIMEOUT, "no complete request head in time"))
-        elif self._phase is Phase.HEAD:
+        elif self._client_reads():
+            self._set_deadline(STALL_SECONDS)
+        elif self._phase in (Phase.HEAD, Phase.IDLE):
             self._close()
         else:
             self._transport.abort()
@@ -193,10 +205,9 @@ class Http1Connection(asyncio.Protocol):
     @property
     def extensions(self) -> Mapping[str, dict[str, Any]]:
         """What works for the current request."""
-        request = self._request
-        if request is None or request.upgrade:
+        if self._request.upgrade:
             return _EXTENSIONS_WEBSOCKET
-        return _EXTENSIONS_11 if request.head.http_version == "1.1" else _EXTENSIONS_10
+        return _EXTENSIONS_11 if self._request.head.http_version == "1.1" else _EXTENSIONS_10
 
     @property
     def writable(self) -> bool:
@@ -209,64 +220,39 @@ class Http1Connection(asyncio.Protocol):
         return CAN_SEND_FILES and not self._facts.secure
 
     def send(self, head: Head | None, body: bytes, end: bool) -> None:
-        """Send a part of the response, framed by h11 (RFC 9112, 6)."""
+        """Send a part of the response, or of what a WebSocket says."""
         if self._phase is Phase.TUNNEL:
             self._write(body)
             if end:
-                self._close()
+                self._exchange = None
+                self._close(hear_out=True)  # RFC 6455, 7.1.1, says so too
             return
-        if self._request is None:
-            return
-        framer = self._request.framer
-        parts: list[bytes] = []
         if head is not None:
-            parts.append(_sent(framer, self._framed_head(self._request, head, end=end)))
+            self._keep_alive = self._keeps_alive_after(head, end=end)
+        self._write(self._response.encode(head, body, end=end, close=not self._keep_alive))
         if head is not None and head.status == HTTPStatus.SWITCHING_PROTOCOLS:
-            self._write(b"".join(parts))
-            self._begin_tunnel(framer)
-            return
-        if body:
-            parts.append(_sent(framer, h11.Data(data=body)))
-        if end:
-            parts.append(_sent(framer, h11.EndOfMessage()))
-        self._write(b"".join(parts))
-        if end:
+            self._begin_tunnel()
+        elif end:
             self._end_exchange()
 
     def send_informational(self, status: int, fields: Fields) -> None:
-        """Send a 1xx head; never to HTTP/1.0, which would take it for the answer."""
-        request = self._request
-        if request is not None and request.head.http_version == "1.1":
-            self._write(_sent(request.framer, h11.InformationalResponse(status_code=status, headers=fields)))
+        """Send a 1xx head; never to HTTP/1.0."""
+        self._write(self._response.encode_informational(status, fields))
 
     def send_trailers(self, fields: Fields) -> None:
-        """End the response with a trailer section; without chunks there is no place for one."""
-        if self._request is None:
-            return
-        framer = self._request.framer
-        try:
-            data = _sent(framer, h11.EndOfMessage(headers=fields))
-        except h11.LocalProtocolError:
-            data = _sent(framer, h11.EndOfMessage())
-        self._write(data)
+        """End the response with a trailer section, if there is a place for one."""
+        self._write(self._response.encode_trailers(fields))
         self._end_exchange()
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        """Let the kernel send a part of a file; h11 frames it without seeing it."""
-        assert self._request is not None
-        # With a length that stands for the file, h11 gives the bytes before and after it.
-        pieces = self._request.framer.send_with_data_passthrough(h11.Data(data=_FileLength(count)))  # type: ignore[arg-type]
-        assert pieces is not None
-        after = False
-        sent = 0
-        for piece in pieces:
-            if isinstance(piece, _FileLength):
-                await self._wait_sent()
-                sock = self._transport.get_extra_info("socket")
-                sent = await send_file(sock, self._wait_room, descriptor, offset, count)
-                after = True
-            elif not after or sent == count:
-                self._write(piece)
+        """Let the kernel send a part of a file, when everything before it has left."""
+        before, after = self._response.encode_around(count)
+        self._write(before)
+        await self._wait_sent()
+        sock = self._transport.get_extra_info("socket")
+        sent = await send_file(sock, self._wait_room, descriptor, offset, count)
+        if sent == count:
+            self._write(after)
         return sent
 
     def push(self, path: bytes, fields: Fields) -> None:
@@ -276,21 +262,15 @@ class Http1Connection(asyncio.Protocol):
         """Take credit; before the application waits, ask for the content (RFC 9110, 10.1.1)."""
         if taken:
             self._unread -= taken
-            self._resume_reading()
-        elif self._request is not None and self._request.framer.they_are_waiting_for_100_continue:
+            if self._paused:
+                self._balance_reading()
+        elif self._phase is Phase.CONTENT and self._response.wants_continue:
             self.send_informational(HTTPStatus.CONTINUE, [])
 
     def abort(self) -> None:
-        """Cut the response so that no client can take it for complete.
-
-        Without chunks or a length an orderly close would say that it is (RFC 9112, 6.3): a reset.
-        """
-        ends_by_close = self._request is not None and self._request.head.http_version == "1.0"
-        if ends_by_close:
-            self._flush()
-            self._transport.abort()
-        else:
-            self._close()
+        """Cut the response so that no client can take it for complete (RFC 9112, 8)."""
+        self._exchange = None
+        self._cut()
 
     # ------------------------------------------------------------------ reading
 
@@ -300,186 +280,210 @@ class Http1Connection(asyncio.Protocol):
             return
         self._pumping = True
         try:
-            while self._buffer and self._step():
-                pass
+            for _ in range(_REQUESTS_PER_TURN):
+                if not self._step():
+                    break
+            else:
+                self._worker.loop.call_soon(self._pump)
         finally:
             self._pumping = False
             self._flush()
-        if self._phase is Phase.HEAD and self._eof:
-            self._close()
+        if self._eof:
+            self._end_input()
+        self._balance_reading()
 
     def _pump_soon(self) -> None:
-        if not self._pumping and (self._buffer or self._eof):
+        """Go on when whoever called has finished; the pump itself goes on anyway."""
+        if not self._pumping and (self._buffer or self._eof or self._paused):
             self._worker.loop.call_soon(self._pump)
 
     def _step(self) -> bool:
-        if self._phase is Phase.HEAD:
-            return self._read_head()
-        if self._phase is Phase.CONTENT:
-            return self._read_content()
-        self._pause_reading_if(len(self._buffer))
-        return False
+        """Do one thing with the buffer; return whether there may be another."""
+        if self._phase is Phase.IDLE or self._phase is Phase.HEAD:
+            return not self._full and self._read_head()
+        return self._phase is Phase.CONTENT and self._read_content()
 
     def _read_head(self) -> bool:
         buffer, config = self._buffer, self._worker.config
-        while buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: an empty line before a request is ignored.
-            del buffer[:2]
-        end = buffer.find(b"\r\n\r\n")
+        if not self._seen:
+            while buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: empty lines before a request are ignored.
+                del buffer[:2]
+        if not buffer:
+            return False
         try:
-            if end < 0:
-                check_unfinished(buffer, config.max_head_bytes)
+            length = measure_head(buffer, self._seen, config.max_head_bytes)
+            if not length:
                 self._expect_rest_of_head()
                 return False
-            raw = bytes(buffer[: end + 4])
-            request = read_head(raw, max_head_bytes=config.max_head_bytes, max_fields=config.max_fields)
+            request = read_head(bytes(buffer[:length]), config.max_fields)
         except StreamFault as fault:
             self._refuse(fault)
             return False
-        del buffer[: end + 4]
+        del buffer[:length]
+        self._seen = 0
         self._begin(request)
         return True
 
     def _expect_rest_of_head(self) -> None:
-        """Start the deadline of a head with its first byte; the first head's runs from the start."""
-        if self._served and self._buffer and self.deadline != NEVER:
-            self.deadline = min(self.deadline, self._worker.clock.now() + self._worker.config.head_timeout)
+        if self._buffer != b"\r":  # which may become an empty line
+            self._seen = len(self._buffer)
+        if self._phase is Phase.IDLE:
+            self._phase = Phase.HEAD
+            self._set_deadline(self._worker.config.head_timeout)
 
     def _begin(self, request: Http1Request) -> None:
         """Make the exchange of a request, feed it what is here already, then start the application."""
         self.deadline = NEVER
-        self._served += 1
-        self._request = request
-        self._keep_alive = self._keep_alive and request.keep_alive and not self._worker.closing
-        self._unread = self._drained = 0
         self._phase = Phase.CONTENT
-        exchange = self._open_exchange(request)
-        if exchange is None:
+        self._request = request
+        self._response = Response(request.framer, request.head.http_version)
+        self._keep_alive = self._keep_alive and request.keep_alive and not self._worker.closing
+        try:
+            data = request.content.read(self._buffer)
+            exchange = self._open_exchange(request)
+        except StreamFault as fault:
+            self._refuse(fault)
             return
         self._exchange = exchange
-        self._read_content()
-        if self._exchange is exchange:
-            self._worker.dispatcher.start(exchange)
+        self._take_content(data)
+        self._worker.dispatcher.start(exchange)
 
-    def _open_exchange(self, request: Http1Request) -> HttpExchange | WebSocketExchange | None:
+    def _open_exchange(self, request: Http1Request) -> HttpExchange | WebSocketExchange:
         worker, head = self._worker, request.head
         if not request.upgrade:
             return HttpExchange(worker, self, http_scope(self._facts, head, self.extensions))
-        try:
-            handshake = worker.open_handshake(head.fields, head.http_version, worker.config)
-        except StreamFault as fault:
-            self._refuse(fault)
-            return None
+        handshake = worker.open_handshake(head.fields, head.http_version, worker.config)
         scope = websocket_scope(self._facts, head, self.extensions, handshake.subprotocols)
         return WebSocketExchange(worker, self, scope, handshake)
 
     def _read_content(self) -> bool:
-        """Feed the current request what the buffer has of it; true if its end was reached."""
-        assert self._request is not None
-        framer = self._request.framer
-        if self._buffer:
-            framer.receive_data(bytes(self._buffer))
-            self._buffer.clear()
+        if not self._buffer:
+            return False
         try:
-            while self._phase is Phase.CONTENT:
-                event = framer.next_event()
-                if isinstance(event, h11.Data):
-                    self._feed(bytes(event.data))
-                elif isinstance(event, h11.EndOfMessage):
-                    self._end_content(framer)
-                    return True
-                else:
-                    return False
-        except h11.RemoteProtocolError as error:
-            self._refuse(StreamFault(error.error_status_hint, str(error)))
-        return False
+            data = self._request.content.read(self._buffer)
+        except StreamFault as fault:
+            self._refuse(fault)
+            return False
+        self._take_content(data)
+        return self._phase is not Phase.CONTENT
 
-    def _feed(self, data: bytes) -> None:
-        if self._exchange is None:
-            self._drain(len(data))
+    def _take_content(self, data: bytes) -> None:
+        """Pass on what was read of the content, and its end."""
+        if data:
+            self._feed(data)
+        if not self._request.content.ended or self._phase is not Phase.CONTENT:
             return
-        self._unread += len(data)
-        self._exchange.feed(data)
-        self._pause_reading_if(self._unread)
-
-    def _end_content(self, framer: h11.Connection) -> None:
-        self._buffer[:0] = framer.trailing_data[0]
+        self._phase = Phase.ANSWERING
         if self._exchange is None:
             self._next_request()
-        elif self._request is not None and not self._request.upgrade:
-            self._phase = Phase.ANSWERING
+        elif not self._request.upgrade:
             self._exchange.feed_end()
-        else:
-            self._phase = Phase.ANSWERING
 
-    def _pause_reading_if(self, waiting: int) -> None:
-        if waiting >= self._worker.config.stream_window and not self._paused:
+    def _feed(self, data: bytes) -> None:
+        if self._exchange is not None:
+            self._unread += len(data)
+            self._exchange.feed(data)
+            return
+        self._drained += len(data)
+        if self._drained > _MAX_DRAIN:
+            self._close(hear_out=True)
+
+    def _end_input(self) -> None:
+        """Act on the end of the client's sending, when everything before it has been dealt with."""
+        if self._phase is Phase.IDLE and self._buffer:
+            return  # pipelined requests that have yet to begin
+        if self._exchange is not None and self._phase is not Phase.CONTENT:
+            self._exchange.feed_eof()
+        else:
+            self._close()
+
+    def _balance_reading(self) -> None:
+        """Stop reading while too much waits for the application or for its turn; else go on."""
+        if self._eof or self._phase is Phase.CLOSED:
+            return
+        waiting = self._unread
+        if self._full or self._phase is Phase.ANSWERING or self._phase is Phase.IDLE:
+            waiting += len(self._buffer)
+        window = self._worker.config.stream_window
+        if waiting >= window and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._paused and self._unread < self._worker.config.stream_window // 2:
+        elif waiting <= window // 2 and self._paused:
             self._paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-
-    def _drain(self, length: int) -> None:
-        """Drop content that nobody will read, but not for ever."""
-        self._drained += length
-        if self._drained > _MAX_DRAIN:
-            self._linger()
+            self._transport.resume_reading()
 
     # ------------------------------------------------------------------ writing
 
-    def _framed_head(
-        self, request: Http1Request, head: Head, *, end: bool
-    ) -> h11.Response | h11.InformationalResponse:
-        if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
-            return h11.InformationalResponse(status_code=101, headers=head.fields, reason=_REASONS[101])
-        fields = head.fields
+    def _keeps_alive_after(self, head: Head, *, end: bool) -> bool:
+        """Whether another request can follow on this connection after a response."""
+        if head.close or not self._keep_alive:
+            return False
         # Content that the client was never asked for may or may not come: only closing is safe.
-        unasked = end and request.framer.they_are_waiting_for_100_continue
-        if head.close or unasked or not self._keep_alive:
-            self._keep_alive = False
-            fields = [*fields, (b"connection", b"close")]
-        return h11.Response(status_code=head.status, headers=fields, reason=_REASONS.get(head.status, b""))
+        if self._response.wants_continue:
+            return False
+        # More content than will be drained: the client is told, and may stop sending.
+        return not (end and self._phase is Phase.CONTENT and self._request.content.remaining > _MAX_DRAIN)
 
     def _write(self, data: bytes) -> None:
         if not data:
             return
-        if self._pumping:
-            self._out.append(data)
-            self._out_bytes += len(data)
-            # An application that never waits says all it has to say within one pump: from here on the
-            # transport has to count, or nothing would ever tell it that the client does not read.
-            if self._out_bytes >= self._worker.config.write_high_mark:
-                self._flush()
-        elif not self._transport.is_closing():
-            self._transport.write(data)
+        if not self._pumping:
+            self._hand_over(data)
+            return
+        self._out.append(data)
+        self._out_bytes += len(data)
+        # An application that never waits says all it has to say within one pump: from here on the
+        # transport has to count, or nothing would ever tell it that the client does not read.
+        if self._out_bytes >= self._worker.config.write_high_mark:
+            self._flush()
 
     def _flush(self) -> None:
         if self._out:
             data = b"".join(self._out)
             self._out.clear()
             self._out_bytes = 0
-            if not self._transport.is_closing():
-                self._transport.write(data)
+            self._hand_over(data)
+
+    def _hand_over(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._handed_over += len(data)
+            self._transport.write(data)
+
+    def _client_reads(self) -> bool:
+        """Whether the client took some of what waits for it, since this was last asked."""
+        waiting = self._transport.get_write_buffer_size()
+        before, self._taken = self._taken, self._handed_over - waiting
+        return waiting > 0 and self._taken > before
 
     async def _wait_sent(self) -> None:
-        """Wait until the transport has handed everything to the kernel."""
+        """Wait until the transport has handed everything to the kernel.
+
+        Raises:
+            Disconnected: The client left meanwhile.
+        """
         self._flush()
         self._transport.set_write_buffer_limits(high=0)
-        while self._full:
-            await self._room.wait()
+        try:
+            while self._full:
+                await self._room.wait()
+        finally:
+            if self._phase is not Phase.CLOSED:
+                self._transport.set_write_buffer_limits(high=self._worker.config.write_high_mark)
         self._check_open()
-        self._transport.set_write_buffer_limits(high=self._worker.config.write_high_mark)
 
     async def _wait_room(self, descriptor: int) -> None:
-        """Wait until the kernel takes more for a descriptor of this connection."""
+        """Wait until the kernel takes more for a descriptor of this connection.
+
+        Raises:
+            Disconnected: The client left meanwhile.
+        """
+        self._set_deadline(STALL_SECONDS)
         self._worker.loop.add_writer(descriptor, self._room.wake)
         try:
             await self._room.wait()
         finally:
             self._worker.loop.remove_writer(descriptor)
+            self.deadline = NEVER
         self._check_open()
 
     def _check_open(self) -> None:
@@ -488,89 +492,89 @@ class Http1Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ endings
 
+    def _set_deadline(self, seconds: float) -> None:
+        self.deadline = self._worker.clock.now() + seconds
+
     def _end_exchange(self) -> None:
         """Go on after a complete response: the next request, the rest of this one, or the end."""
         self._exchange = None
-        if self._phase is Phase.CONTENT:
-            self._unread = 0
-            if self._keep_alive:
-                self._resume_reading()  # drain what is left of the content
-            else:
-                self._linger()
-        elif self._phase is Phase.ANSWERING:
+        self._unread = self._drained = 0
+        if self._phase is Phase.ANSWERING:
             self._next_request()
+        elif self._keep_alive:
+            # What is left of the content is dropped, within the time that a head may take.
+            self._set_deadline(self._worker.config.head_timeout)
+            self._pump_soon()
+        else:
+            self._close(hear_out=True)
 
     def _next_request(self) -> None:
-        assert self._request is not None
-        keep_alive = self._keep_alive and self._request.framer.our_state is h11.DONE
-        self._request = None
-        if not keep_alive:
+        if not self._keep_alive:
             self._close()
             return
-        self._phase = Phase.HEAD
-        self._unread = 0
-        self._resume_reading()
-        self.deadline = self._worker.clock.now() + self._worker.config.keep_alive_timeout
+        self._phase = Phase.IDLE
+        self._set_deadline(self._worker.config.keep_alive_timeout)
         self._pump_soon()
 
-    def _begin_tunnel(self, framer: h11.Connection) -> None:
+    def _begin_tunnel(self) -> None:
         self._phase = Phase.TUNNEL
         early = bytes(self._buffer)
         self._buffer.clear()
-        self._resume_reading()
         if early:
             self._feed(early)
+        if self._paused:
+            self._balance_reading()
 
     def _refuse(self, fault: StreamFault) -> None:
-        """Answer a request that is not one, if nothing was answered yet, and close."""
+        """Answer what is not a request with the status of its fault, and close.
+
+        If the response has begun, cut it: its head said nothing of this.
+        """
         error_log.debug("%s refused: %d %s", format_address(self._facts.client), fault.code, fault)
-        self._buffer.clear()
-        answered = self._request is not None and self._request.framer.our_state is not h11.SEND_RESPONSE
-        if not answered:
-            self._out.append(self._plain_answer(fault))
-        exchange, self._exchange = self._exchange, None
-        if answered:
-            self._flush()
-            self.abort()
+        in_head = self._phase is Phase.HEAD or self._phase is Phase.IDLE
+        if in_head or not self._response.begun:
+            bodiless = not in_head and self._request.head.method == "HEAD"
+            worker = self._worker
+            self._write(refusal(fault, worker.clock.date, worker.server_field, bodiless=bodiless))
+            self._close(hear_out=True)
+        elif self._exchange is None:
+            self._close(hear_out=True)
         else:
-            self._linger()
-        if exchange is not None:
-            exchange.lost()
+            self._cut()
 
-    def _plain_answer(self, fault: StreamFault) -> bytes:
-        """Write a whole answer without h11, which would not answer what it could not read."""
-        text = b"%s: %s\n" % (_REASONS[fault.code], str(fault).encode("ascii", "replace"))
-        lines = [
-            b"HTTP/1.1 %d %s" % (fault.code, _REASONS[fault.code]),
-            b"date: " + self._worker.clock.date,
-            b"content-type: text/plain; charset=utf-8",
-            b"content-length: %d" % len(text),
-            b"connection: close",
-        ]
-        if fault.code == HTTPStatus.UPGRADE_REQUIRED:
-            lines += [b"upgrade: websocket", b"sec-websocket-version: 13"]
-        if self._worker.server_field is not None:
-            lines.append(b"server: " + self._worker.server_field[1])
-        return b"\r\n".join(lines) + b"\r\n\r\n" + text
+    def _close(self, *, hear_out: bool = False) -> None:
+        """Close as soon as everything is sent.
 
-    def _linger(self) -> None:
-        """Close, but read on for a while, for the client may still be sending."""
-        self._phase = Phase.CLOSED
+        Args:
+            hear_out: Whether the client may still be sending.
+        """
+        if self._phase is Phase.CLOSED:
+            return
         self._flush()
-        self._leave()
-        Lingering(self._transport, self._worker.clock, paused=self._paused)
+        unread = self._paused or bool(self._buffer) or self._phase is Phase.CONTENT
+        hear_out = not self._eof and (hear_out or unread)
+        self._let_go()
+        Lingering(self._transport, self._worker, hear_out=hear_out)
 
-    def _close(self) -> None:
-        """Close as soon as everything is sent."""
+    def _cut(self) -> None:
+        """Close in the middle of a response, so that it cannot be taken for complete."""
+        if not self._response.ends_by_close:
+            self._close()
+            return
+        if not self._facts.secure:  # TLS tells by its missing close_notify
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
+
+    def _let_go(self) -> None:
         self._phase = Phase.CLOSED
-        self._flush()
-        self._transport.close()
-        self.deadline = self._worker.clock.now() + _CLOSE_SECONDS
-
-    def _leave(self) -> None:
         self.deadline = NEVER
-        self._worker.leave(self)
+        self._buffer.clear()
+        self._full = False
+        self._room.wake()
         self._worker.clock.forget(self)
+        self._worker.leave(self)
+        self._lose_exchange()
 
     def _lose_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None
@@ -578,22 +582,7 @@ class Http1Connection(asyncio.Protocol):
             exchange.lost()
 
 
-class _FileLength:
-    """Stands for the bytes of a file that the kernel will send: h11 asks only for its length."""
-
-    __slots__ = ("_length",)
-
-    def __init__(self, length: int) -> None:
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-
-def _sent(framer: h11.Connection, event: h11.Event) -> bytes:
-    return framer.send(event) or b""
-
-
 if TYPE_CHECKING:
     _stream: type[Stream] = Http1Connection
     _connection: type[Connection] = Http1Connection
+    _timed: type[Timed] = Http1Connection

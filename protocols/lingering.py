@@ -3,47 +3,97 @@
 Closing a socket while the client is still sending makes the kernel send a reset, which can destroy
 the last answer before the client has read it (RFC 9112, 9.6). So our side of the connection is
 closed first, and what still comes is read and dropped, for a while and up to a bound.
+
+Invariants:
+- A client that goes on reading gets everything, however slowly; one that does not is given up.
+- Until the connection is gone it is among the worker's, so that no server stops before its last words.
 """
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ..core.clock import NEVER, Clock
+from ..core.clock import NEVER, Timed
+from ..core.exchange import Connection
+from ..core.worker import Worker
 
-LINGER_SECONDS: Final = 5.0  # nginx: lingering_timeout 5s
+STALL_SECONDS: Final = 60.0
+"""How long a client may leave what was sent to it unread (nginx: send_timeout 60s)."""
+
+_LINGER_SECONDS: Final = 5.0  # nginx: lingering_timeout 5s
+_SHUTDOWN_SECONDS: Final = 1.0  # what a client gets when the server waits for nothing else
 _MAX_BYTES: Final = 1024 * 1024
 
 
 class Lingering(asyncio.Protocol):
     """The protocol of a connection that is being closed; takes the transport over."""
 
-    def __init__(self, transport: asyncio.Transport, clock: Clock, *, paused: bool) -> None:
+    __slots__ = ("_dropped", "_transport", "_unread", "_worker", "deadline")
+
+    def __init__(self, transport: asyncio.Transport, worker: Worker, *, hear_out: bool = True) -> None:
+        """Begin to close.
+
+        Args:
+            transport: The connection's.
+            worker: The connection's.
+            hear_out: Whether the client may still be sending, and is listened to for a while.
+        """
         self._transport = transport
-        self._clock = clock
+        self._worker = worker
         self._dropped = 0
-        self.deadline = clock.now() + LINGER_SECONDS
-        clock.watch(self)
+        self._unread = transport.get_write_buffer_size()
+        self.deadline = worker.clock.now() + (STALL_SECONDS if self._unread else _LINGER_SECONDS)
+        if worker.closing:
+            self.shutdown()
+        worker.connections.add(self)
+        worker.clock.watch(self)
         transport.set_protocol(self)
         if transport.is_closing():
             return
-        if paused:
-            transport.resume_reading()
-        if transport.can_write_eof():
+        transport.resume_reading()
+        if hear_out and transport.can_write_eof():
             transport.write_eof()
-        else:  # TLS: says close_notify, and reads on until the client has said it too
+        else:  # TLS says close_notify, and reads on until the client has said it too
             transport.close()
 
+    # ------------------------------------------------------------------ asyncio
+
     def data_received(self, data: bytes) -> None:
-        """Drop what nobody will read."""
+        """Drop what nobody will read; beyond the bound it is not even received."""
         self._dropped += len(data)
         if self._dropped > _MAX_BYTES:
-            self._transport.abort()
+            self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop watching the time."""
+        """Let go: the connection is gone."""
         self.deadline = NEVER
-        self._clock.forget(self)
+        self._worker.clock.forget(self)
+        self._worker.leave(self)
+
+    # ------------------------------------------------------------------ for the server
+
+    @property
+    def idle(self) -> bool:
+        """True: there is no request."""
+        return True
+
+    def shutdown(self) -> None:
+        """Be quicker."""
+        self.deadline = min(self.deadline, self._worker.clock.now() + _SHUTDOWN_SECONDS)
+
+    def terminate(self) -> None:
+        """Close at once."""
+        self._transport.abort()
 
     def expire(self) -> None:
-        """Give up on a client that does not hang up."""
-        self._transport.abort()
+        """Give up on a client that neither reads nor hangs up."""
+        before, self._unread = self._unread, self._transport.get_write_buffer_size()
+        if self._unread < before:
+            patience = STALL_SECONDS if self._unread else _LINGER_SECONDS
+            self.deadline = self._worker.clock.now() + patience
+        else:
+            self._transport.abort()
+
+
+if TYPE_CHECKING:
+    _connection: type[Connection] = Lingering
+    _timed: type[Timed] = Lingering

@@ -4,6 +4,7 @@ uvloop has no `loop.sendfile`, so the call is made here, on a duplicate of the d
 transport keeps its own registration with the event loop, and nothing else writes meanwhile.
 """
 
+import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,9 @@ from typing import Final
 from ..core.errors import Disconnected
 
 CAN_SEND_FILES: Final = hasattr(os, "sendfile") and hasattr(os, "pread")
-_MAX_PER_CALL: Final = 0x7FFF_F000  # what Linux sends at most in one call
+# A client on a fast network can take bytes as quickly as they are sent; the others get their turn
+# in between (nginx: sendfile_max_chunk 2m).
+_MAX_PER_CALL: Final = 2 * 1024 * 1024
 
 
 async def send_file(
@@ -46,11 +49,13 @@ async def send_file(
             except BlockingIOError:
                 await wait_room(outgoing)
                 continue
-            except ConnectionError as error:
+            except (ConnectionError, TimeoutError) as error:
                 raise Disconnected("the client has gone") from error
             if not written:
                 break
             sent += written
+            if sent < count:
+                await asyncio.sleep(0)
     finally:
         os.close(outgoing)
     return sent

@@ -1,0 +1,33 @@
+"""What head and trailer section have in common: tokens and field lines (RFC 9110, 5; RFC 9112, 5)."""
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+from ..core.asgi import Field
+from ..core.errors import StreamFault
+
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+"""RFC 9110, 5.6.2. Possessive, so that what does not match is told so in linear time."""
+
+# No control character but the tab, and no white space before the colon.
+_FIELD_LINE: Final = re.compile(rb"(%b):([\t\x20-\x7e\x80-\xff]*+)" % TOKEN)
+
+
+def malformed(reason: str) -> StreamFault:
+    """Make the fault of a request that is not one."""
+    return StreamFault(HTTPStatus.BAD_REQUEST, reason)
+
+
+def read_field(line: bytes) -> Field:
+    """Read a field line, given without its line end; the name comes back in lower case.
+
+    Raises:
+        StreamFault: It is not one (400).
+    """
+    field = _FIELD_LINE.fullmatch(line)
+    if field is None:
+        if line[:1] in (b" ", b"\t"):
+            raise malformed("a folded field line (RFC 9112, 5.2)")
+        raise malformed("a malformed field line")
+    return field[1].lower(), field[2].strip(b" \t")
