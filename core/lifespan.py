@@ -141,13 +141,15 @@ class Lifespan:
     def _go_on_without(self) -> None:
         """Go on without lifespan, or refuse to, as the mode says."""
         error = self._error
-        what = f"raised {type(error).__name__}: {error}" if error else "returned without an answer"
+        what = f"raised {_summary(error)}" if error else "returned without an answer"
         # SystemExit is not how one says that something is unsupported.
         if self._mode == "on" or not isinstance(error, Exception | None):
             if error is not None:
                 self._log_error("exception in the application's startup")
             raise StartupFailed(f"the application's lifespan {what}") from error
-        error_log.info("going on without lifespan: the application's %s (--lifespan on forbids that)", what)
+        error_log.info(
+            "going on without lifespan: the application's lifespan %s (--lifespan on forbids that)", what
+        )
         if error is not None:
             error_log.debug("the traceback of that", exc_info=error)
         self._task = None
@@ -171,6 +173,12 @@ class Lifespan:
         except TimeoutError:
             return False
         return True
+
+
+def _summary(error: BaseException) -> str:
+    """Return an exception in one line."""
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _give_up(answer: Message) -> NoReturn:
