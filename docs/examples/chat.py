@@ -40,27 +40,24 @@ async def app(scope, receive, send):
 
 
 async def chat(receive, send):
-    """Be one member: read in this task, write in another."""
+    """Be one member: listen in this task, speak in another."""
     await receive()  # websocket.connect
     await send({"type": "websocket.accept"})
     lines = asyncio.Queue(BACKLOG)
     members.add(lines)
-    delivering = asyncio.create_task(deliver(lines, send))
     try:
-        while (message := await receive())["type"] == "websocket.receive":
-            for member in members:
-                if not member.full():
-                    member.put_nowait(message.get("text") or "")
+        async with asyncio.TaskGroup() as tasks:
+            delivering = tasks.create_task(deliver(lines, send))
+            while (message := await receive())["type"] == "websocket.receive":
+                for member in members:
+                    if not member.full():
+                        member.put_nowait(message.get("text") or "")
+            delivering.cancel()
     finally:
         members.remove(lines)
-        delivering.cancel()
 
 
 async def deliver(lines, send):
-    """Send what is said. `send` waits while the client does not read."""
+    """Send what is said. `send` waits while the client does not read, and raises OSError when it has gone."""
     while True:
-        line = await lines.get()
-        try:
-            await send({"type": "websocket.send", "text": line})
-        except OSError:  # the client has left
-            return
+        await send({"type": "websocket.send", "text": await lines.get()})

@@ -1,5 +1,6 @@
 """Every example of docs/examples: on every carrier, and typed in as its own docstring says."""
 
+import asyncio
 import hashlib
 import importlib.util
 import re
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from alphorn.core.settings import gather
+from support.browser import run_browser
+from support.carrier import HTTP1_CLEAR, Carrier
 from support.process import ServerProcess
 from support.serving import Connect, Serve
 
@@ -65,6 +68,18 @@ async def test_sse_counts_until_the_client_leaves(
     connect.close()
     await serve.close()
     assert no_complaints() == []
+
+
+async def test_sse_ends_with_the_server(serve: Serve, connect: Connect) -> None:
+    client = await connect(await serve(load("sse").app))
+    exchange = await client.request("GET", "/")
+    assert await exchange.read_chunk() == b"id: 0\ndata: 0\n\n"
+    stopping = asyncio.create_task(serve.servers[0].stop())
+    assert await exchange.read_chunk() == b""
+    assert exchange.complete
+    client.close()
+    await stopping
+    assert serve.servers[0].drained
 
 
 async def test_chat_tells_everybody_what_anybody_says(
@@ -148,6 +163,24 @@ async def test_wsgi_is_recognised(serve: Serve, connect: Connect) -> None:
     url = await serve(load("wsgi").app)
     response = await connect.fetch(url, "POST", content=b"some text")
     assert response.body == f"POST over HTTP/{connect.carrier.http_version}, 9 bytes\n".encode()
+
+
+@pytest.mark.parametrize("carrier", [HTTP1_CLEAR], ids=str)
+async def test_chat_works_in_two_tabs(
+    serve: Serve,
+    carrier: Carrier,  # noqa: ARG001 - chooses for `serve`
+    needs_tool: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    url = await serve(load("chat").app)
+    async with run_browser(needs_tool("chromium"), tmp_path) as browser:
+        tabs = [await browser.open(url) for _ in range(2)]
+        for tab in tabs:
+            await tab.wait_until("socket.readyState === WebSocket.OPEN")
+        await tabs[0].evaluate('form[0].value = "hoi zäme"; form.requestSubmit()')
+        for tab in tabs:
+            await tab.wait_until('log.textContent === "hoi zäme\\n"')
+        assert [tab.problems for tab in tabs] == [[], []]
 
 
 # --- As a reader would
