@@ -14,6 +14,7 @@ Knows no protocol but the bytes by which HTTP/2 and TLS announce themselves.
 """
 
 import asyncio
+import contextvars
 import logging
 import socket
 import ssl
@@ -28,6 +29,7 @@ from ..core.log import error_log, format_address
 from ..core.scope import ConnectionFacts
 from ..core.sockets import address_of
 from .client_hello import HANDSHAKE_RECORD, MAX_RECORD_BYTES, bytes_wanted, offered_protocols
+from .context import FAILURES
 from .peer import tls_extension
 
 HandlerFactory: TypeAlias = Callable[[ConnectionFacts], asyncio.Protocol]
@@ -80,7 +82,7 @@ def opens_http2(first: bytes) -> bool | None:
 class Arrival(asyncio.Protocol):
     """One connection whose protocol is not known yet; the transport's own protocol meanwhile."""
 
-    __slots__ = ("_peer", "_reception", "_socket", "_task", "_transport", "deadline")
+    __slots__ = ("_failures", "_peer", "_reception", "_socket", "_task", "_transport", "deadline")
 
     def __init__(self, reception: Reception, accepted: socket.socket, peer: Any, seconds: float) -> None:
         self._reception = reception
@@ -88,6 +90,7 @@ class Arrival(asyncio.Protocol):
         self._peer = peer
         self._task: asyncio.Task[Any] | None = None
         self._transport: asyncio.Transport | None = None
+        self._failures: list[ssl.SSLError] = []  # of the handshake: one, if it fails
         self.deadline = reception.clock.now() + seconds
         reception.arrivals.add(self)
         reception.clock.watch(self)
@@ -126,7 +129,11 @@ class Arrival(asyncio.Protocol):
             ssl_handshake_timeout=self._reception.config.handshake_timeout if context else None,
             ssl_shutdown_timeout=LINGER_SECONDS if context else None,
         )
-        self._task = loop.create_task(connecting)
+        # The transport's callbacks run in the context of the task that makes it, so what fails there
+        # can be told apart by connection.
+        own = contextvars.copy_context()
+        own.run(FAILURES.set, self._failures)
+        self._task = loop.create_task(connecting, context=own)
         self._task.add_done_callback(self._connected)
         self._reception.tasks.add(self._task)
 
@@ -135,7 +142,8 @@ class Arrival(asyncio.Protocol):
         self._task = None  # its result holds this arrival and the transport
         error = None if task.cancelled() else task.exception()
         if isinstance(error, OSError):
-            self._debug(f"connection failed: {_reason(error)}")
+            reason = _reason(self._failures[0] if self._failures else error)
+            self._debug(f"connection failed: {reason}")
         elif error is not None:
             error_log.error("a connection could not be set up", exc_info=error)
         if self._transport is None:
@@ -312,6 +320,8 @@ class TlsArrival(Arrival):
 
 
 def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"client certificate refused, {error.verify_message}"
     # OpenSSL's own word (such as NO_SHARED_CIPHER) is shorter than its sentence.
     return getattr(error, "reason", None) or str(error) or "closed by the client"
 

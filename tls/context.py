@@ -1,6 +1,7 @@
 """From the settings to an `ssl.SSLContext`: versions, ciphers, the order of protocols, the certificate."""
 
 import ssl
+from contextvars import ContextVar
 from typing import Final
 
 from ..core.config import Config
@@ -16,6 +17,39 @@ only good ciphers and is not affected by this list.
 """
 
 
+FAILURES: Final[ContextVar[list[ssl.SSLError]]] = ContextVar("FAILURES")
+"""Where a failed handshake leaves its reason, if whoever starts it has set a list in the context."""
+
+
+class ServerSide(ssl.SSLObject):
+    """The TLS of one connection, which tells a client why its handshake failed.
+
+    OpenSSL leaves an alert to be sent then (RFC 8446, 6.2), but asyncio and uvloop close without
+    sending it. What they send is what there is when more input is wanted; so that is what they are
+    told first. The client, which has its alert, closes. The handshake timeout ends one that does not.
+    """
+
+    _failure: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake as far as the input allows.
+
+        Raises:
+            ssl.SSLError: It has failed, and the client has been told; or it wants input.
+        """
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self._failure = error.with_traceback(None)  # which would hold this object, and so itself
+            FAILURES.get([]).append(error)
+            raise ssl.SSLWantReadError("the alert is to be sent first") from None
+
+
 class ServerContext(ssl.SSLContext):
     """An SSLContext that knows the certificate it serves, for which `ssl` has no getter.
 
@@ -23,6 +57,7 @@ class ServerContext(ssl.SSLContext):
         certificate: The server's own certificate, PEM, without its chain.
     """
 
+    sslobject_class = ServerSide
     certificate: str | None = None
 
 
