@@ -82,6 +82,13 @@ def test_every_block_says_what_it_is(block: Block) -> None:
     assert block.language in {"", "ini", "python", "sh", "text", "toml"}, str(block)
 
 
+def test_every_module_has_its_place_in_the_architecture() -> None:
+    described = set(Page(ROOT / "docs" / "architecture.md").code)
+    for room in ("", "core", "protocols", "tls"):
+        for module in (ROOT / room).glob("*.py"):
+            assert module.name in described or module.name == "__init__.py", f"{room}/{module.name}"
+
+
 def test_no_page_is_missed() -> None:
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= {file.name for file in PAGES}
     linked = {

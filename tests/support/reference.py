@@ -76,6 +76,7 @@ CLOSING = """\
 | Status | Meaning |
 |---|---|
 | 0 | The server was told to stop, and stopped. |
+| 1 | The server stopped, but had to leave threads of the application behind. |
 | 2 | A mistake in the settings, or an application that cannot be loaded: one line says which and what to do. |
 | 3 | The application refused to start (lifespan). |
 | 4 | The application's shutdown failed (lifespan). |
