@@ -8,6 +8,7 @@ import pytest
 from alphorn.core.asgi import Scope, Send
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, Carrier
 from support.conversation import Begin, settled
+from support.door import until
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp
 
@@ -65,7 +66,8 @@ async def test_content_that_waited_arrives_at_once(begin: Begin) -> None:
     _, exchange, call = await begin("POST", "/", content=b"one", end=False)
     await exchange.send(b"two")
     await exchange.send(b"three", end=True)
-    await settled(lambda: None)
+    arrived = call._receive.__self__  # type: ignore[attr-defined]
+    await until(lambda: arrived._content_ended, "the end of the request")
 
     assert await call.receive() == {"type": "http.request", "body": b"onetwothree", "more_body": False}
 

@@ -24,9 +24,14 @@ class Conversation(NamedTuple):
 
 
 class Begin:
-    """Begins conversations: `client, exchange, call = await begin("POST", "/", content=b"x")`."""
+    """Begins conversations: `client, exchange, call = await begin("POST", "/", content=b"x")`.
+
+    Attributes:
+        url: Of the server that was started last.
+    """
 
     def __init__(self, serve: Serve, connect: Connect, app: SteeredApp) -> None:
+        self.url = ""
         self._serve = serve
         self._connect = connect
         self._app = app
@@ -53,7 +58,8 @@ class Begin:
             receive_window: See `http_client.connect`.
             settings: Of `Config`, where they differ from the test's defaults.
         """
-        client = await self._connect(await self._serve(self._app, **settings), receive_window=receive_window)
+        self.url = await self._serve(self._app, **settings)
+        client = await self._connect(self.url, receive_window=receive_window)
         return await self.on(client, method, target, fields, content, end=end)
 
     async def on(
@@ -76,7 +82,7 @@ async def settled(measure: Callable[[], object]) -> None:
 
     One-sided, like `stays_pending`, but faster: every turn of the loop asks all sockets.
     """
-    before: object = None
+    before = object()
     while (now := measure()) != before:
         before = now
         for _ in range(TURNS):
