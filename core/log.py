@@ -11,6 +11,7 @@ import sys
 from typing import TextIO
 
 from .asgi import Address, Scope
+from .scope import RequestHead
 
 error_log = logging.getLogger("alphorn.error")
 access_log = logging.getLogger("alphorn.access")
@@ -43,15 +44,16 @@ def log_request(scope: Scope, status: int, length: int, seconds: float) -> None:
     access_log.info('%s "%s" %s %d %.1fms', client, line, status or "-", length, seconds * 1000)
 
 
-def log_refusal(client: Address | None, status: int, length: int, line: str = "-") -> None:
-    """Log what the server has answered by itself, because no application was to see the request.
+def log_refusal(client: Address | None, head: RequestHead | None, status: int, length: int) -> None:
+    """Log an answer that the server gave by itself, because no application was to see the request.
 
     Args:
         client: Who was refused.
+        head: The head of the request; None if not even that could be read.
         status: The status of the answer.
         length: Content sent, in bytes.
-        line: What `request_line` says, as far as the request could be read.
     """
+    line = request_line(head.method, head.path, head.query, head.http_version) if head else "-"
     access_log.info('%s "%s" %d %d -', format_address(client), line, status, length)
 
 

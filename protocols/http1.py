@@ -27,7 +27,7 @@ from ..core.clock import NEVER, Timed
 from ..core.errors import Disconnected, StreamFault
 from ..core.exchange import Connection, Exchange, Head, Stream, Waiters
 from ..core.http import HttpExchange
-from ..core.log import error_log, format_address
+from ..core.log import error_log, format_address, log_refusal
 from ..core.scope import ConnectionFacts, http_scope, websocket_scope
 from ..core.websocket import WebSocketExchange
 from ..core.worker import Worker
@@ -535,7 +535,12 @@ class Http1Connection(asyncio.Protocol):
         if in_head or not self._response.begun:
             bodiless = not in_head and self._request.head.method == "HEAD"
             worker = self._worker
-            self._write(refusal(fault, worker.clock.date, worker.server_field, bodiless=bodiless))
+            answer = refusal(fault, worker.clock.date, worker.server_field, bodiless=bodiless)
+            self._write(answer)
+            if worker.log_access and self._exchange is None:
+                content = answer.partition(b"\r\n\r\n")[2]
+                head = None if in_head else self._request.head
+                log_refusal(self._facts.client, head, fault.code, len(content))
             self._close(hear_out=True)
         elif self._exchange is None:
             self._close(hear_out=True)

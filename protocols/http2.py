@@ -26,7 +26,7 @@ from ..core.clock import NEVER
 from ..core.errors import ConnectionFault, StreamFault
 from ..core.exchange import Connection
 from ..core.http import HttpExchange
-from ..core.log import error_log, format_address
+from ..core.log import error_log, format_address, log_refusal
 from ..core.scope import ConnectionFacts, RequestHead, http_scope, websocket_scope
 from ..core.websocket import WebSocketExchange
 from ..core.worker import Worker
@@ -261,6 +261,8 @@ class Http2Connection(asyncio.Protocol):
         except StreamFault as fault:
             self._debug(f"stream {stream_id}", fault)
             self._answer(stream, fault)
+            if self._worker.log_access:
+                log_refusal(self._facts.client, request.head, fault.code, 0)
             return
         if early_priority is not None:  # RFC 9218, 7: it overrides what the request says
             stream.priority = early_priority
