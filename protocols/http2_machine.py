@@ -24,7 +24,7 @@ from h2.exceptions import FrameTooLargeError, InvalidBodyLengthError, ProtocolEr
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamClosedBy, StreamState
 from hpack.exceptions import HPACKError
-from hyperframe.exceptions import InvalidPaddingError
+from hyperframe.exceptions import InvalidDataError, InvalidPaddingError
 from hyperframe.frame import (
     AltSvcFrame,
     ContinuationFrame,
@@ -43,6 +43,7 @@ from ..core.errors import ConnectionFault
 
 _NO_RFC7540_PRIORITIES: Final = 0x9
 _PRIORITY_UPDATE: Final = 0x10
+_SETTINGS_ACK: Final = b"\x04\x01"  # type and flags
 _KNOWN_SETTINGS: Final = frozenset(SettingCodes)
 # A header list up to this many times the announced size is decoded, so that it can be answered with
 # 431; beyond that it is an attack, and the connection ends (HPACK bomb).
@@ -148,7 +149,8 @@ class Http2Machine(H2Connection):
         except InvalidPaddingError as error:
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "invalid padding") from error
         except ProtocolError as error:
-            raise ConnectionFault(_code_of(error), str(error)) from error
+            # What could not be parsed is still at the head of the buffer.
+            raise ConnectionFault(_code_of(error, bytes(buffer._data[:5])), str(error)) from error  # noqa: SLF001
 
     def reset_stream(self, stream_id: int, error_code: ErrorCodes | int = ErrorCodes.NO_ERROR) -> None:
         """Send RST_STREAM, unless both sides have ended the stream: then there is nothing to reset."""
@@ -261,8 +263,12 @@ class Http2Machine(H2Connection):
         return []
 
 
-def _code_of(error: ProtocolError) -> int:
-    """Return the code of a connection error; h2 calls a failed decompression PROTOCOL_ERROR (RFC 9113, 4.3)."""
-    if error.error_code == ErrorCodes.PROTOCOL_ERROR and isinstance(error.__cause__, _UNDECODABLE):
-        return ErrorCodes.COMPRESSION_ERROR
-    return error.error_code
+def _code_of(error: ProtocolError, unparsed: bytes) -> int:
+    """Return the code of a connection error; h2 says PROTOCOL_ERROR where the RFC is more precise."""
+    if error.error_code != ErrorCodes.PROTOCOL_ERROR:
+        return error.error_code
+    if isinstance(error.__cause__, _UNDECODABLE):
+        return ErrorCodes.COMPRESSION_ERROR  # RFC 9113, 4.3
+    if isinstance(error.__cause__, InvalidDataError) and unparsed[3:] == _SETTINGS_ACK:
+        return ErrorCodes.FRAME_SIZE_ERROR  # RFC 9113, 6.5: an acknowledgment with values in it
+    return ErrorCodes.PROTOCOL_ERROR
