@@ -5,6 +5,7 @@ read as strictly as section 7 asks: an offer with anything unknown, repeated or 
 is declined, and the client's next offer is looked at.
 """
 
+import codecs
 import re
 import zlib
 from typing import Final
@@ -29,9 +30,14 @@ _LEGAL: Final[dict[str, frozenset[str | None]]] = {
     "client_max_window_bits": _WINDOW_BITS | {None},
 }
 
+# UTF-8 has at most four bytes a character (RFC 3629, 3).
+_LONGEST_CHARACTER: Final = 4
+
 
 class Deflate(PerMessageDeflate):
-    """permessage-deflate that stops inflating one byte beyond the largest message.
+    """permessage-deflate that stops inflating as soon as a message is too big.
+
+    It gives out a little more than the bound then, for others to see it, and nothing after that.
 
     Args:
         response: What was agreed, as our `sec-websocket-extensions` says it.
@@ -48,17 +54,17 @@ class Deflate(PerMessageDeflate):
     def frame_inbound_payload_data(
         self, proto: FrameDecoder | FrameProtocol, data: bytes
     ) -> bytes | CloseReason:
-        """Inflate a part of a message, but no further than one byte beyond the bound."""
+        """Inflate a part of a message, but hardly further than to the bound; then drop the rest of it."""
         if not self._inbound_compressed or not self._inbound_is_compressible:
             return data
         inflated = bytearray()
         try:
             while data and not self._overflown:
                 assert self._decompressor is not None
-                more = self._decompressor.decompress(data, self._room + 1)
-                inflated += more
+                more = self._decompressor.decompress(data, self._room + _LONGEST_CHARACTER)
                 self._room -= len(more)
                 self._overflown = self._room < 0
+                inflated += _whole_characters(more) if self._overflown else more
                 data = self._decompressor.unused_data
                 if self._decompressor.eof:  # a final block ends its stream, not the message (7.2.3.4)
                     self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -121,3 +127,9 @@ def _parse_offers(value: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
 def _is_acceptable(parameters: list[tuple[str, str | None]]) -> bool:
     names = [name for name, _ in parameters]
     return len(set(names)) == len(names) and all(value in _LEGAL.get(name, ()) for name, value in parameters)
+
+
+def _whole_characters(data: bytes) -> bytes:
+    """Cut data so that it does not end within a character, should it be UTF-8; wsproto would complain."""
+    _, consumed = codecs.utf_8_decode(data, "replace", False)
+    return data[:consumed]

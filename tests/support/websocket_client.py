@@ -119,6 +119,7 @@ class WebSocketClient:
         accepted: Whether the server said yes; if not, `denial()` has its answer.
         deflate: Whether messages are compressed.
         answers_pings: Whether `receive` and the like answer pings on the way; True until changed.
+        answers_close: Whether they answer the server's close frame; True until changed.
         pings: Payloads of the server's pings so far.
         pongs: Payloads of the server's pongs so far.
         closed: What the server closed it with, or None as far as has been read.
@@ -132,6 +133,7 @@ class WebSocketClient:
         self.accepted = accepted
         self.deflate = extension is not None
         self.answers_pings = True
+        self.answers_close = True
         self.pings: list[bytes] = []
         self.pongs: list[bytes] = []
         self.closed: Close | None = None
@@ -263,7 +265,7 @@ class WebSocketClient:
                     f"the server broke RFC 6455: {reason}"
                 )
                 self.closed = Close(int(code), reason or "")
-                if state is ConnectionState.REMOTE_CLOSING:
+                if state is ConnectionState.REMOTE_CLOSING and self.answers_close:
                     await self._answer(event.response())
                     await self._end_stream()
 
