@@ -22,7 +22,7 @@ from .log import error_log
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _REPORT_SECONDS: Final = 1.0
 
-ENDING_SECONDS: Final = 5.0
+ENDING_SECONDS: Final = 3.0
 """What threads may take when everything else has ended, or has used up its grace."""
 
 
