@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import socket
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .core.application import adapt, load_application
 from .core.asgi import Application
@@ -28,6 +28,9 @@ from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
 from .protocols.websocket import open_handshake
 from .tls.acceptor import Acceptor, Handlers
+
+if TYPE_CHECKING:
+    from .tls.served import ServedTls  # loaded where there is TLS: cryptography is slow to import
 
 
 class Server:
@@ -141,17 +144,20 @@ class _Running:
         self._worker = Worker(config, clock, Dispatcher(application), open_handshake)
         self._sockets: list[socket.socket] = []
         self._acceptors: list[Acceptor] = []
+        self._tls: ServedTls | None = None
 
     async def start(self) -> list[str]:
         """Start, or leave nothing behind; return the URLs."""
         try:
-            context, certificate = _tls(self._config)
+            self._tls = tls = _tls(self._config, self._clock)
             self._sockets = open_sockets(self._config)
             await self._lifespan.startup()
         except BaseException:
             close_sockets(self._sockets)
             raise
         self._clock.start()
+        if tls is not None:
+            tls.start()
         for listener in self._sockets:
             acceptor = Acceptor(
                 listener,
@@ -161,14 +167,14 @@ class _Running:
                 ),
                 clock=self._clock,
                 config=self._config,
-                context=context,
+                context_for=None if tls is None else tls.choose,
                 state=self._lifespan.state,
             )
             acceptor.start()
             self._acceptors.append(acceptor)
-        urls = [describe(listener, secure=context is not None) for listener in self._sockets]
-        spoken = _spoken(self._config, secure=context is not None)
-        names = f"; certificate for {certificate}" if certificate else ""
+        urls = [describe(listener, secure=tls is not None) for listener in self._sockets]
+        spoken = _spoken(self._config, secure=tls is not None)
+        names = "" if tls is None else f"; certificate for {tls.names}"
         for url in urls:
             error_log.info("listening on %s (%s%s)", url, spoken, names)
         return urls
@@ -181,6 +187,8 @@ class _Running:
         """
         for acceptor in self._acceptors:
             acceptor.close()
+        if self._tls is not None:
+            self._tls.stop()
         close_sockets(self._sockets)
         return await drain(self._worker, self._config.graceful_timeout)
 
@@ -252,17 +260,15 @@ def _loop_factory(choice: str) -> Any:
     return asyncio.SelectorEventLoop
 
 
-def _tls(config: Config) -> tuple[Any, str]:
-    """Return the TLS context and what the certificate is for; (None, "") without TLS."""
+def _tls(config: Config, clock: Clock) -> "ServedTls | None":
+    """Load what TLS is served with; None without TLS."""
     if config.dev_tls:
         config = _with_development_certificate(config)
-    if config.certfile is None:
-        return None, ""
-    from .tls.certificates import describe as describe_certificate  # noqa: PLC0415 - cryptography is slow to import
-    from .tls.context import server_context  # noqa: PLC0415
+    if not config.certfile:
+        return None
+    from .tls.served import ServedTls  # noqa: PLC0415 - see above
 
-    context = server_context(config)
-    return context, ", ".join(describe_certificate(config.certfile).names)
+    return ServedTls(config, clock)
 
 
 def _with_development_certificate(config: Config) -> Config:
@@ -276,7 +282,7 @@ def _with_development_certificate(config: Config) -> Config:
         made.cafile,
         made.cafile,
     )
-    return dataclasses.replace(config, dev_tls=False, certfile=str(made.certfile), keyfile=str(made.keyfile))
+    return dataclasses.replace(config, dev_tls=False, certfile=(made.certfile,), keyfile=(made.keyfile,))
 
 
 def _spoken(config: Config, *, secure: bool) -> str:

@@ -84,17 +84,56 @@ class Config:
     )
 
     # --- TLS
-    certfile: str | None = setting(
-        None, "PEM file with the server's certificate, then its chain.", section="TLS", unit="file"
+    certfile: tuple[str, ...] = setting(
+        (),
+        "PEM file with the server's certificate, then its chain. Repeatable: a client gets the first that has the "
+        "name it asks for, by itself or else by a wildcard, and otherwise the first of all (as in nginx).",
+        section="TLS",
+        unit="file",
     )
-    keyfile: str | None = setting(
-        None, "PEM file with the private key, if it is not in --certfile.", section="TLS", unit="file"
+    keyfile: tuple[str, ...] = setting(
+        (),
+        "PEM file with the private key. As many as --certfile, in the same order; none at all where each "
+        "--certfile has its key in it.",
+        section="TLS",
+        unit="file",
     )
     keyfile_password: str | None = setting(
         None,
-        "Password of an encrypted private key. Better in the variable: others can see flags in the process list.",
+        "Password of encrypted private keys. Others can see flags in the process list, so better in the variable "
+        "or in --keyfile-password-file. Without any of them, a terminal is asked.",
         section="TLS",
         secret=True,
+    )
+    keyfile_password_file: str | None = setting(
+        None,
+        "File whose first line is the password of encrypted private keys.",
+        section="TLS",
+        unit="file",
+    )
+    tls_min: Literal["1.2", "1.3"] = setting(
+        "1.2",
+        "Lowest version of TLS that is spoken; nothing older than 1.2 is safe (RFC 8996; nginx, Caddy, Go: 1.2).",
+        section="TLS",
+    )
+    client_auth: Literal["none", "optional", "required"] = setting(
+        "none",
+        "Ask clients for a certificate; required refuses those without. One that --client-ca does not vouch "
+        "for is always refused. The application sees it in the tls extension of the scope.",
+        section="TLS",
+    )
+    client_ca: str | None = setting(
+        None,
+        "PEM file with the certificates that vouch for those of clients: roots or intermediates. "
+        "The system's own authorities never do.",
+        section="TLS",
+        unit="file",
+    )
+    client_crl: str | None = setting(
+        None,
+        "PEM file with certificate revocation lists: one of every authority above a client's certificate.",
+        section="TLS",
+        unit="file",
     )
     dev_tls: bool = setting(
         False, "Serve TLS with a certificate made here by a local development CA.", section="TLS"
@@ -238,6 +277,9 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        for declared in SETTINGS:
+            if declared.kind is tuple and isinstance(value := getattr(self, declared.name), str):
+                object.__setattr__(self, declared.name, declared.one(value))
         values = {name: getattr(self, name) for name in DEFAULTS}
         for declared in SETTINGS:
             declared.check(values[declared.name], declared.name)
@@ -253,8 +295,19 @@ _APART = (
     ("dev_tls", "certfile", "which makes a certificate itself: drop one of them"),
     ("dev_tls", "keyfile", "which makes a key itself: drop one of them"),
     ("dev_tls", "keyfile_password", "which makes a key itself: drop one of them"),
+    ("dev_tls", "keyfile_password_file", "which makes a key itself: drop one of them"),
+    ("keyfile_password_file", "keyfile_password", "which has the password as well: drop one of them"),
 )
-_NEEDED = (("keyfile", "certfile"), ("keyfile_password", "certfile"))
+_NEEDED = (
+    ("keyfile", ("certfile",)),
+    ("keyfile_password", ("certfile",)),
+    ("keyfile_password_file", ("certfile",)),
+    ("client_auth", ("certfile", "dev_tls")),
+    ("client_auth", ("client_ca",)),
+    ("client_ca", ("client_auth",)),
+    ("client_crl", ("client_auth",)),
+)
+_OFF = (None, (), "none")  # and False: what is said so is as good as not said
 
 
 def check_together(given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
@@ -267,14 +320,21 @@ def check_together(given: Mapping[str, Any], label: Callable[[str], str] = str) 
     Raises:
         ConfigError: The message names both and says which to drop or what to add.
     """
-    present = {name for name, value in given.items() if value not in (None, ()) and value is not False}
+    present = {name for name, value in given.items() if value not in _OFF and value is not False}
     for name, other, reason in _APART:
         if {name, other} <= present:
             mend = reason.format(other=label(other))
             raise ConfigError(f"{label(other)} cannot stand beside {label(name)}, {mend}")
-    for name, other in _NEEDED:
-        if name in present and other not in present:
-            raise ConfigError(f"{label(name)} is of no use without {label(other)}: add {label(other)}")
+    for name, others in _NEEDED:
+        if name in present and present.isdisjoint(others):
+            either = " or ".join(map(label, others))
+            raise ConfigError(f"{label(name)} is of no use without {either}: add {either}")
+    keys, certificates = (len(given.get(name, ())) for name in ("keyfile", "certfile"))
+    if keys not in (0, certificates):
+        raise ConfigError(
+            f"{label('keyfile')} and {label('certfile')} do not name as many files ({keys} and {certificates}): "
+            "name a key for each certificate, in the same order, or none where each has its key with it"
+        )
 
     tls = not present.isdisjoint(("certfile", "dev_tls"))
     wires = ("http1", "http2") if tls else ("http1", "h2c")

@@ -151,6 +151,11 @@ class Setting:
         kind: type = get_origin(self.annotation) or self.annotation
         return kind
 
+    @staticmethod
+    def one(text: str) -> tuple[str, ...]:
+        """The tuple that a single text stands for in Python, in TOML and as a flag: empty, it is none."""
+        return (text,) if text else ()
+
     def from_text(self, text: str, label: str) -> Any:
         """Read the value that a flag or a variable gives.
 
@@ -184,9 +189,9 @@ class Setting:
             ConfigError: It is no value of this setting.
         """
         if self.kind is tuple:
-            if not isinstance(value, list):
+            if not isinstance(value, list | str):
                 raise ConfigError(f'{label}: {value!r} is not an array; write it like {self.key} = ["..."]')
-            value = tuple(value)
+            value = self.one(value) if isinstance(value, str) else tuple(value)
         elif isinstance(value, str) and (self.kind is str or self.unit):
             return self.from_text(value, label)
         self.check(value, label)
@@ -221,9 +226,7 @@ class Setting:
 
     def _type_problem(self, value: object) -> str:
         if self.choices:
-            if value in self.choices:
-                return ""
-            return f"is not one of {', '.join(self.choices)}{nearest(str(value), self.choices)}"
+            return self._choice_problem(value)
         if self.kind is bool:
             return "" if isinstance(value, bool) else "is neither true nor false; give one of them"
         if self.kind in (int, float):
@@ -239,6 +242,13 @@ class Setting:
         if not isinstance(value, str):
             return "is not a text; put it in quotes"
         return "is empty; leave it out instead" if self.optional and not value else ""
+
+    def _choice_problem(self, value: object) -> str:
+        if value in self.choices:
+            return ""
+        if isinstance(value, int | float):  # 1.2 in TOML, where "1.2" is meant
+            return "is not a text; put it in quotes"
+        return f"is not one of {', '.join(self.choices)}{nearest(str(value), self.choices)}"
 
     def _limit_problem(self, value: Any) -> str:
         if self.at_least is not None and value < self.at_least:

@@ -93,6 +93,8 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, Given]:
         label = _flag(setting.name, value)
         if isinstance(value, str):
             value = setting.from_text(value, label)
+        elif value == ("",):
+            value = setting.one("")
         setting.check(value, label)
         given[setting.name] = Given(value, label)
     return given

@@ -12,17 +12,16 @@ Invariants:
 import asyncio
 import errno
 import socket
-import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.clock import NEVER, Clock, Timed
 from ..core.config import Config
 from ..core.log import error_log
-from .arrival import ClearArrival, HandlerFactory, Handlers, Reception, TlsArrival
-from .context import ServerContext, alpn_protocols
+from .arrival import ClearArrival, ContextFor, HandlerFactory, Handlers, Reception, TlsArrival
+from .handshake import alpn_protocols
 
-__all__ = ["Acceptor", "HandlerFactory", "Handlers"]
+__all__ = ["Acceptor", "ContextFor", "HandlerFactory", "Handlers"]
 
 BATCH = 32
 """Connections accepted per wake-up: enough that a burst costs few of them, few enough that the
@@ -44,7 +43,7 @@ class Acceptor:
         *,
         clock: Clock,
         config: Config,
-        context: ssl.SSLContext | None = None,
+        context_for: ContextFor | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self.deadline = NEVER
@@ -52,14 +51,13 @@ class Acceptor:
         self._is_tcp = listener.family != getattr(socket, "AF_UNIX", None)
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._arrival = ClearArrival if context is None else TlsArrival
+        self._arrival = ClearArrival if context_for is None else TlsArrival
         self._reception = Reception(
             handlers=handlers,
             clock=clock,
             config=config,
-            context=context,
+            context_for=context_for,
             alpn=frozenset(name.encode() for name in alpn_protocols(config)),
-            certificate=context.certificate if isinstance(context, ServerContext) else None,
             state=state,
         )
 

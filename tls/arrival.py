@@ -28,12 +28,15 @@ from ..core.config import Config
 from ..core.log import error_log, format_address
 from ..core.scope import ConnectionFacts
 from ..core.sockets import address_of
-from .client_hello import HANDSHAKE_RECORD, MAX_RECORD_BYTES, bytes_wanted, offered_protocols
-from .context import FAILURES
+from .client_hello import HANDSHAKE_RECORD, MAX_BYTES, bytes_wanted, read_client_hello
+from .handshake import FAILURES
 from .peer import tls_extension
 
 HandlerFactory: TypeAlias = Callable[[ConnectionFacts], asyncio.Protocol]
 """Makes the handler of one connection."""
+
+ContextFor: TypeAlias = Callable[[bytes | None], ssl.SSLContext]
+"""Chooses the context for a client, by the name of the server it wants to reach, if it says one."""
 
 
 class Handlers(NamedTuple):
@@ -64,9 +67,8 @@ class Reception:
     handlers: Handlers
     clock: Clock
     config: Config
-    context: ssl.SSLContext | None
+    context_for: ContextFor | None
     alpn: frozenset[bytes]
-    certificate: str | None
     state: Mapping[str, Any] | None
     arrivals: set["Arrival"] = field(default_factory=set)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -174,11 +176,11 @@ class Arrival(asyncio.Protocol):
 
     def _facts(self, transport: asyncio.Transport) -> ConnectionFacts:
         reception = self._reception
-        secure = reception.context is not None
+        secure = reception.context_for is not None
         return ConnectionFacts(
             address_of(self._peer),
             address_of(self._socket.getsockname()),
-            make_tls=partial(tls_extension, transport, reception.certificate) if secure else None,
+            make_tls=partial(tls_extension, transport) if secure else None,
             root_path=reception.config.root_path,
             state=reception.state,
         )
@@ -239,7 +241,7 @@ class TlsArrival(Arrival):
     def _look(self) -> None:
         """Look at what has come so far, without taking it."""
         try:
-            data = self._socket.recv(MAX_RECORD_BYTES, socket.MSG_PEEK)
+            data = self._socket.recv(MAX_BYTES, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -272,14 +274,15 @@ class TlsArrival(Arrival):
 
     def _greet(self, data: bytes) -> None:
         """Start the handshake, unless no protocol could come of it."""
-        offered = offered_protocols(data)
-        if offered is not None and self._reception.alpn.isdisjoint(offered):
-            self._refuse(NO_APPLICATION_PROTOCOL, f"no protocol for us in its ALPN offer {offered}")
+        hello = read_client_hello(data)
+        if hello.protocols is not None and self._reception.alpn.isdisjoint(hello.protocols):
+            self._refuse(NO_APPLICATION_PROTOCOL, f"no protocol for us in its ALPN offer {hello.protocols}")
             return
         asyncio.get_running_loop().remove_reader(self._socket)
         if self._low_mark > 1:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-        self._connect(self._reception.context)
+        assert self._reception.context_for is not None
+        self._connect(self._reception.context_for(hello.server_name))
 
     def _refuse_clear_text(self, data: bytes) -> None:
         if data[:1].isalpha():  # every HTTP method, and the HTTP/2 preface, begins with a letter

@@ -6,6 +6,7 @@ operator.
 
 import datetime as dt
 import ssl
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from ..core.config import Config
 from ..core.errors import ConfigError
 from ..core.log import error_log
+from .passwords import Password
+
+
+class CertificatePair(NamedTuple):
+    """The files of a certificate and its key.
+
+    Attributes:
+        certfile: PEM, the certificate first, then its chain.
+        keyfile: PEM with the key, or None when it is in `certfile`.
+    """
+
+    certfile: str
+    keyfile: str | None
 
 
 class CertificateInfo(NamedTuple):
@@ -31,6 +46,11 @@ class CertificateInfo(NamedTuple):
     not_before: dt.datetime
     not_after: dt.datetime
     pem: str
+
+
+def certificate_pairs(config: Config) -> list[CertificatePair]:
+    """Return the pairs that the settings name: by position, as `Config` has checked."""
+    return [CertificatePair(*pair) for pair in zip_longest(config.certfile, config.keyfile)]
 
 
 def describe(certfile: str) -> CertificateInfo:
@@ -83,15 +103,12 @@ def warn_if_not_valid(info: CertificateInfo, certfile: str) -> None:
         )
 
 
-def load_pair(
-    context: ssl.SSLContext, certfile: str, keyfile: str | None, password: str | None
-) -> CertificateInfo:
+def load_pair(context: ssl.SSLContext, pair: CertificatePair, password: Password | None) -> CertificateInfo:
     """Load a certificate, its chain and its key into a context.
 
     Args:
         context: Where to.
-        certfile: A PEM file with the certificate first, then its chain.
-        keyfile: A PEM file with the key, or None when it is in `certfile`.
+        pair: The files.
         password: That of an encrypted key.
 
     Returns:
@@ -100,6 +117,7 @@ def load_pair(
     Raises:
         ConfigError: They cannot be served; one line with the cause and the mend.
     """
+    certfile, keyfile = pair
     info = describe(certfile)
     key = f"--keyfile {keyfile}" if keyfile else f"--certfile {certfile}"
     if b"PRIVATE KEY-----" not in _read(keyfile or certfile, key):
@@ -112,8 +130,10 @@ def load_pair(
         nonlocal encrypted
         encrypted = True
         if password is None:
-            raise ConfigError(f"{key}: the private key is encrypted; give --keyfile-password")
-        return password
+            raise ConfigError(
+                f"{key}: the private key is encrypted; give --keyfile-password-file or --keyfile-password"
+            )
+        return password.text
 
     try:
         context.load_cert_chain(certfile, keyfile, give_password)
@@ -121,8 +141,8 @@ def load_pair(
         reason = getattr(error, "reason", None) or str(error).partition(" (_ssl.c")[0]
         if reason in _MISMATCH:
             cause = f"the private key is not that of {certfile}; give the one it was made with"
-        elif encrypted:
-            cause = "--keyfile-password does not open the private key; check it"
+        elif encrypted and password is not None:
+            cause = f"{password.named} does not open the private key; check it"
         else:
             cause = f"OpenSSL refuses the certificate, its chain or the key ({reason}); check the files"
         raise ConfigError(f"{key}: {cause}") from None

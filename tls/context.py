@@ -1,11 +1,15 @@
-"""From the settings to an `ssl.SSLContext`: versions, ciphers, the order of protocols, the certificate."""
+"""From the settings to `ssl.SSLContext`s: versions, ciphers, protocols, certificates and who gets which."""
 
 import ssl
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import Final
 
 from ..core.config import Config
 from ..core.errors import ConfigError
+from .certificates import CertificateInfo, certificate_pairs, load_pair, warn_if_not_valid
+from .clients import verify_clients
+from .handshake import ServerSide, alpn_protocols
+from .passwords import key_password
 
 CIPHERS: Final = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
 """What TLS 1.2 clients may use: forward secrecy (ECDHE) and authenticated encryption, nothing else.
@@ -16,38 +20,10 @@ slow and which no client needs that has TLS 1.2 at all; none is on the list that
 only good ciphers and is not affected by this list.
 """
 
-
-FAILURES: Final[ContextVar[list[ssl.SSLError]]] = ContextVar("FAILURES")
-"""Where a failed handshake leaves its reason, if whoever starts it has set a list in the context."""
-
-
-class ServerSide(ssl.SSLObject):
-    """The TLS of one connection, which tells a client why its handshake failed.
-
-    OpenSSL leaves an alert to be sent then (RFC 8446, 6.2), but asyncio and uvloop close without
-    sending it. What they send is what there is when more input is wanted; so that is what they are
-    told first. The client, which has its alert, closes. The handshake timeout ends one that does not.
-    """
-
-    _failure: ssl.SSLError | None = None
-
-    def do_handshake(self) -> None:
-        """Go on with the handshake as far as the input allows.
-
-        Raises:
-            ssl.SSLError: It has failed, and the client has been told; or it wants input.
-        """
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            self._failure = error.with_traceback(None)  # which would hold this object, and so itself
-            FAILURES.get([]).append(error)
-            raise ssl.SSLWantReadError("the alert is to be sent first") from None
+_VERSIONS: Final = {
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}  # RFC 9113, 9.2: not below 1.2
 
 
 class ServerContext(ssl.SSLContext):
@@ -61,33 +37,64 @@ class ServerContext(ssl.SSLContext):
     certificate: str | None = None
 
 
-def alpn_protocols(config: Config) -> tuple[str, ...]:
-    """Name the protocols that ALPN may choose, the best first (RFC 7301).
+class ServerContexts:
+    """One context per certificate, and which of them serves whom.
 
-    "http/1.0" is there for clients that offer nothing else, such as `curl --http1.0`.
+    Attributes:
+        certificates: What the certificates say, in the order of the settings.
     """
-    http2 = ("h2",) if config.http2 else ()
-    http1 = ("http/1.1", "http/1.0") if config.http1 else ()
-    return http2 + http1
+
+    def __init__(self, contexts: Sequence[ServerContext], certificates: Sequence[CertificateInfo]) -> None:
+        self.certificates = tuple(certificates)
+        self._default = contexts[0]
+        self._by_name: dict[bytes, ServerContext] = {}
+        for context, certificate in zip(contexts, certificates, strict=True):
+            for name in certificate.names:
+                self._by_name.setdefault(name.lower().encode(), context)
+
+    def choose(self, server_name: bytes | None) -> ServerContext:
+        """Choose the context for a client that wants to reach `server_name`.
+
+        A certificate for that very name goes before one with a wildcard, which stands for exactly
+        one label, the left-most (RFC 9525, 6.3). A name that no certificate has, or none at all, gets
+        the first: the client then says best what is wrong. (nginx and Go do so too.)
+        """
+        if server_name is None:
+            return self._default
+        name = server_name.lower()
+        wildcard = b"*." + name.partition(b".")[2]
+        return self._by_name.get(name) or self._by_name.get(wildcard) or self._default
 
 
-def server_context(config: Config) -> ServerContext:
-    """Make the context that a TLS listener serves with.
+def server_contexts(config: Config) -> ServerContexts:
+    """Make the contexts that a TLS listener serves with, one per certificate.
 
     A certificate that has expired, or is not valid yet, is served all the same: a client that
     does not look goes on, and one that does says it better than a server that is down. The
     operator gets a warning.
 
     Raises:
-        ConfigError: The certificate or its key cannot be used.
+        ConfigError: A certificate, its key or what clients are held against cannot be used.
     """
-    # Imports cryptography, for which a server without TLS need not pay.
-    from . import certificates  # noqa: PLC0415
-
-    if config.certfile is None:
+    if not config.certfile:
         raise ConfigError("TLS needs a certificate: give --certfile, and --keyfile if the key is not in it")
+    password = key_password(config)
+    contexts = []
+    certificates = []
+    for pair in certificate_pairs(config):
+        context = _bare_context(config)
+        info = load_pair(context, pair, password)
+        warn_if_not_valid(info, pair.certfile)
+        context.certificate = info.pem
+        contexts.append(context)
+        certificates.append(info)
+    return ServerContexts(contexts, certificates)
+
+
+def _bare_context(config: Config) -> ServerContext:
+    """Make a context that has no certificate yet."""
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996; RFC 9113, 9.2
+    context.minimum_version = _VERSIONS[config.tls_min]
     context.set_ciphers(CIPHERS)
     # All that is left is good, so the client chooses: it knows whether its hardware has AES.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -95,11 +102,11 @@ def server_context(config: Config) -> ServerContext:
     context.options |= ssl.OP_NO_RENEGOTIATION  # costs us more than the client; RFC 9113, 9.2.1
     # Session tickets stay on: resumption saves the signature, and the alternative in OpenSSL is a
     # cache of sessions that clients can fill. TLS 1.3 makes a new secret in each resumed session,
-    # so a stolen ticket key does not open recorded ones; the key dies with this context. One
-    # ticket per handshake, as in Go: whoever resumes gets the next one.
+    # so a stolen ticket key does not open recorded ones. The key is this context's own and dies with
+    # it: another worker, another certificate, or this one after a reload cannot read the ticket,
+    # and the client gets a full handshake, in which its own certificate is judged anew. One ticket
+    # per handshake, as in Go: whoever resumes gets the next one.
     context.num_tickets = 1
     context.set_alpn_protocols(list(alpn_protocols(config)))
-    info = certificates.load_pair(context, config.certfile, config.keyfile, config.keyfile_password)
-    certificates.warn_if_not_valid(info, config.certfile)
-    context.certificate = info.pem
+    verify_clients(context, config)
     return context

@@ -7,17 +7,13 @@ import ssl
 from ..core.asgi import TlsExtension
 
 
-def tls_extension(transport: asyncio.BaseTransport, server_cert_pem: str | None) -> TlsExtension:
-    """Describe the TLS session of a transport whose handshake is done.
-
-    Args:
-        transport: One with an `ssl_object`.
-        server_cert_pem: The certificate that the server sent, which `ssl` cannot tell.
-    """
+def tls_extension(transport: asyncio.BaseTransport) -> TlsExtension:
+    """Describe the TLS session of a transport (one with an `ssl_object`) whose handshake is done."""
     session: ssl.SSLObject = transport.get_extra_info("ssl_object")
     chain = _client_chain(session)
     return {
-        "server_cert": server_cert_pem,
+        # `ssl` cannot tell; our own contexts can.
+        "server_cert": getattr(session.context, "certificate", None),
         "client_cert_chain": [ssl.DER_cert_to_PEM_cert(certificate) for certificate in chain],
         "client_cert_name": _subject(chain[0]) if chain else None,
         # A certificate that does not verify ends the handshake, so there is never one to report.

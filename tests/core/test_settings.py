@@ -62,7 +62,8 @@ def from_file(text: str, name: str = "serve.toml") -> Config:
         ("log_level", "DEBUG", "debug"),
         ("bind", "127.0.0.1:80, unix:/run/a.sock,", ("127.0.0.1:80", "unix:/run/a.sock")),
         ("bind", "", ()),
-        ("certfile", "", None),
+        ("certfile", "a.pem,b.pem", ("a.pem", "b.pem")),
+        ("client_ca", "", None),
         ("server_header", "", ""),
         ("root_path", "/api/v1", "/api/v1"),
     ],
@@ -139,11 +140,11 @@ def test_each_default_is_written_as_it_is_read(setting: Setting) -> None:
         ("graceful_timeout", float("inf"), "graceful_timeout: inf is not a number of seconds"),
         ("http1", 1, "http1: 1 is neither true nor false"),
         ("loop", None, "loop: None is not one of auto, uvloop, asyncio"),
-        ("bind", ":8000", "bind: ':8000' is not a tuple of texts"),
         ("bind", (8000,), "bind: (8000,) is not a tuple of texts"),
         ("bind", ("",), "bind: ('',) is not a tuple of texts"),
-        ("certfile", Path("cert.pem"), "is not a text; put it in quotes"),
-        ("certfile", "", "certfile: '' is empty; leave it out instead"),
+        ("certfile", Path("cert.pem"), "is not a tuple of texts"),
+        ("client_ca", Path("ca.pem"), "is not a text; put it in quotes"),
+        ("client_ca", "", "client_ca: '' is empty; leave it out instead"),
     ],
 )
 def test_python_is_held_to_the_same_types(name: str, value: object, message: str) -> None:
@@ -156,10 +157,18 @@ def test_a_whole_number_of_seconds_is_a_number_of_seconds() -> None:
 
 
 def test_a_secret_is_in_no_repr_and_in_no_error() -> None:
-    config = Config(certfile="cert.pem", keyfile_password="hunter2")
+    config = Config(certfile=("cert.pem",), keyfile_password="hunter2")
     assert "hunter2" not in repr(config)
     wrong: Any = b"hunter2"
-    assert "hunter2" not in refusal(lambda: Config(certfile="cert.pem", keyfile_password=wrong))
+    assert "hunter2" not in refusal(lambda: Config(certfile=("cert.pem",), keyfile_password=wrong))
+
+
+def test_a_single_text_stands_for_a_tuple_of_one() -> None:
+    arguments: dict[str, Any] = {"bind": ":8000", "certfile": "cert.pem", "keyfile": ""}
+    config = Config(**arguments)
+    assert (config.bind, config.certfile, config.keyfile) == ((":8000",), ("cert.pem",), ())
+    assert config == Config(bind=(":8000",), certfile=("cert.pem",))
+    assert from_file('bind = "a,b"').bind == ("a,b",)
 
 
 # --- What does not go together
@@ -173,8 +182,24 @@ def test_a_secret_is_in_no_repr_and_in_no_error() -> None:
         ({"dev_tls": True, "certfile": "c"}, "certfile cannot stand beside dev_tls"),
         ({"dev_tls": True, "keyfile": "k"}, "keyfile cannot stand beside dev_tls"),
         ({"dev_tls": True, "keyfile_password": "p"}, "keyfile_password cannot stand beside dev_tls"),
+        ({"dev_tls": True, "keyfile_password_file": "p"}, "keyfile_password_file cannot stand beside dev_tls"),
+        (
+            {"certfile": "c", "keyfile_password": "p", "keyfile_password_file": "p"},
+            "keyfile_password cannot stand beside keyfile_password_file, which has the password as well",
+        ),
         ({"keyfile": "k"}, "keyfile is of no use without certfile: add certfile"),
         ({"keyfile_password": "p"}, "keyfile_password is of no use without certfile: add certfile"),
+        (
+            {"certfile": ("a", "b"), "keyfile": "k"},
+            "keyfile and certfile do not name as many files (1 and 2): name a key for each certificate",
+        ),
+        ({"certfile": "c", "client_ca": "a"}, "client_ca is of no use without client_auth: add client_auth"),
+        ({"certfile": "c", "client_crl": "a"}, "client_crl is of no use without client_auth: add client_auth"),
+        ({"certfile": "c", "client_auth": "required"}, "client_auth is of no use without client_ca: add client_ca"),
+        (
+            {"client_auth": "required", "client_ca": "a"},
+            "client_auth is of no use without certfile or dev_tls: add certfile or dev_tls",
+        ),
         ({"http1": False, "h2c": False}, "http1 and h2c leave no protocol to serve without TLS"),
         (
             {"http1": False, "http2": False, "dev_tls": True},
@@ -192,6 +217,9 @@ def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message:
         {"bind": (":0",)},
         {"certfile": "c"},
         {"certfile": "c", "keyfile": "k", "keyfile_password": "p"},
+        {"certfile": ("a", "b"), "keyfile": ("a", "b")},
+        {"certfile": ("a", "b")},
+        {"dev_tls": True, "client_auth": "optional", "client_ca": "a", "client_crl": "c"},
         {"http1": False},
         {"http1": False, "http2": False},
         {"http2": False, "h2c": False},
@@ -236,6 +264,18 @@ def test_a_flag_beats_a_variable_a_variable_a_file_a_file_the_default() -> None:
     }
 
 
+CERTIFICATE: dict[str, object] = {"certfile": ("c",)}
+COMPANIONS: dict[str, dict[str, object]] = {
+    "keyfile": CERTIFICATE,
+    "keyfile_password": CERTIFICATE,
+    "keyfile_password_file": CERTIFICATE,
+    "client_auth": CERTIFICATE | {"client_ca": "a"},
+    "client_ca": CERTIFICATE | {"client_auth": "required"},
+    "client_crl": CERTIFICATE | {"client_auth": "required", "client_ca": "a"},
+}
+"""What some settings are of no use without, as flags."""
+
+
 def other_text(setting: Setting) -> str:
     """A text that is not the default."""
     if setting.kind is bool:
@@ -251,7 +291,7 @@ def other_text(setting: Setting) -> str:
 def test_every_setting_can_be_a_flag_a_variable_and_a_key(setting: Setting) -> None:
     text = other_text(setting)
     value = setting.from_text(text, "")
-    needed: dict[str, object] = {"certfile": "c"} if setting.name.startswith("keyfile") else {}
+    needed = COMPANIONS.get(setting.name, {})
     flag = gather({**needed, setting.name: value if setting.kind in (bool, tuple) else text}, {})
     variable = gather(needed, {setting.variable: text})
     key = f"{setting.key} = {toml(value)}"
@@ -275,7 +315,9 @@ def test_a_switch_that_is_off_has_its_own_flag_in_messages() -> None:
 
 def test_an_empty_flag_takes_back_what_a_file_says() -> None:
     Path("serve.toml").write_text('certfile = "cert.pem"', "utf-8")
-    assert gather({"certfile": ""}, {}, "serve.toml").config.certfile is None
+    assert gather({"certfile": ("",)}, {}, "serve.toml").config.certfile == ()
+    Path("serve.toml").write_text('root-path = "/api"', "utf-8")
+    assert gather({"root_path": ""}, {}, "serve.toml").config.root_path == ""
 
 
 # --- Files
@@ -304,9 +346,10 @@ def test_sizes_and_times_may_carry_their_unit_in_a_file() -> None:
         ('"a\\nb" = 80', r"'a\nb' in serve.toml: there is no such setting"),
         ('port = "80"', "port in serve.toml: '80' is not a whole number; write it like 8000"),
         ('http1 = "yes"', "http1 in serve.toml: 'yes' is neither true nor false"),
-        ('bind = ":80"', """bind in serve.toml: ':80' is not an array; write it like bind = ["..."]"""),
+        ("bind = 80", """bind in serve.toml: 80 is not an array; write it like bind = ["..."]"""),
         ("bind = [80]", "bind in serve.toml: (80,) is not a tuple of texts"),
-        ("certfile = 1", "certfile in serve.toml: 1 is not a text; put it in quotes"),
+        ("client-ca = 1", "client-ca in serve.toml: 1 is not a text; put it in quotes"),
+        ("tls-min = 1.3", "tls-min in serve.toml: 1.3 is not a text; put it in quotes"),
         ("head-timeout = nan", "head-timeout in serve.toml: nan is not a number of seconds"),
         ("port = 1979-05-27", "port in serve.toml: datetime.date(1979, 5, 27) is not a whole number"),
         ("[port]", "port in serve.toml: {} is not a whole number"),
@@ -403,7 +446,7 @@ def test_the_print_names_the_origin_of_each_value() -> None:
 
 
 def test_the_print_masks_secrets() -> None:
-    settings = gather({"certfile": "c"}, {"SERVE_KEYFILE_PASSWORD": "hunter2"})
+    settings = gather({"certfile": ("c",)}, {"SERVE_KEYFILE_PASSWORD": "hunter2"})
     text = as_toml(settings)
     assert "hunter2" not in text
     assert '# keyfile-password = "***"  # SERVE_KEYFILE_PASSWORD' in text
@@ -417,8 +460,8 @@ def test_the_print_says_that_bind_replaces_host_and_port() -> None:
 
 
 def test_a_path_that_is_not_utf_8_is_shown_as_far_as_it_can_be() -> None:
-    printed = tomllib.loads(as_toml(gather({"certfile": "\udcff.pem"}, {})))
-    assert printed["certfile"] == "?.pem"
+    printed = tomllib.loads(as_toml(gather({"certfile": ("\udcff.pem",)}, {})))
+    assert printed["certfile"] == ["?.pem"]
 
 
 def values(setting: Setting) -> st.SearchStrategy[Any]:
@@ -442,7 +485,7 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
         optional={
             setting.name: values(setting)
             for setting in (APP, *SETTINGS)
-            if setting.name not in ("host", "port", "keyfile", "keyfile_password", "dev_tls", "h2c", "http1")
+            if setting.name not in ("host", "port", "dev_tls", "h2c", "http1", *COMPANIONS)
         },
     )
 )

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from alphorn.core.config import Config
 from alphorn.core.scope import ConnectionFacts
-from alphorn.tls.acceptor import Acceptor, Handlers
+from alphorn.tls.acceptor import Acceptor, ContextFor, Handlers
 
 from .clock import ManualClock
 from .waiting import within
@@ -55,7 +55,7 @@ class Door:
     """The acceptor, and all that a test wants to see of it."""
 
     def __init__(
-        self, listener: socket.socket, config: Config, context: ssl.SSLContext | None, state: dict[str, Any]
+        self, listener: socket.socket, config: Config, context_for: ContextFor | None, state: dict[str, Any]
     ) -> None:
         self.clock = ManualClock()
         self.handlers: list[Echo] = []
@@ -66,7 +66,12 @@ class Door:
             partial(Echo, self, "http2") if config.http2 else None,
         )
         self.acceptor = Acceptor(
-            listener, handlers, clock=self.clock, config=config, context=context, state=state
+            listener,
+            handlers,
+            clock=self.clock,
+            config=config,
+            context_for=context_for,
+            state=state,
         )
 
     @property
@@ -83,20 +88,33 @@ class Door:
         await until(lambda: self.undecided == count, f"{count} undecided connections")
 
 
+def _always(context: ssl.SSLContext, _: bytes | None) -> ssl.SSLContext:
+    return context
+
+
 @contextlib.asynccontextmanager
 async def open_door(
     config: Config,
-    context: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | ContextFor | None = None,
     *,
     listener: socket.socket | None = None,
     state: dict[str, Any] | None = None,
 ) -> AsyncIterator[Door]:
-    """Accept on a port of 127.0.0.1; at the end nothing may be left over, and nobody may have complained."""
+    """Accept on a port of 127.0.0.1; at the end nothing may be left over, and nobody may have complained.
+
+    Args:
+        config: The settings.
+        tls: One context for everybody, or what chooses one; without it, connections are clear.
+        listener: A socket of the test's own.
+        state: What the application left in its lifespan.
+    """
+
+    context_for = tls if tls is None or callable(tls) else partial(_always, tls)
     listener = listener or socket.create_server(("127.0.0.1", 0))
     loop = asyncio.get_running_loop()
     before = asyncio.all_tasks()
     with listener:
-        door = Door(listener, config, context, state or {})
+        door = Door(listener, config, context_for, state or {})
         loop.set_exception_handler(lambda _, what: door.complaints.append(what))
         door.acceptor.start()
         try:

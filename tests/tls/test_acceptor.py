@@ -19,9 +19,10 @@ import pytest
 from alphorn.core.clock import TICK_SECONDS
 from alphorn.core.config import Config
 from alphorn.tls.arrival import HTTP2_PREFACE, LINGER_SECONDS, Arrival, ClearArrival
-from alphorn.tls.context import ServerContext, server_context
+from alphorn.tls.context import ServerContext
 from support.certificates import Authority, Pair, authority
 from support.door import Door, open_door, until
+from support.handshake import context_of
 from support.waiting import within
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -29,7 +30,7 @@ GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 @pytest.fixture
 def tls(pair: Pair) -> ServerContext:
-    return server_context(Config(certfile=pair.certfile, keyfile=pair.keyfile))
+    return context_of(pair)
 
 
 async def connect(door: Door) -> socket.socket:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from alphorn.core.config import Config
-from alphorn.tls.context import ServerContext, server_context
+from alphorn.tls.context import ServerContext
 from support.certificates import Authority, Pair, authority
 from support.door import open_door
+from support.handshake import context_of
 from support.waiting import within
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -20,7 +21,7 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 @pytest.fixture
 def tls(pair: Pair) -> ServerContext:
-    context = server_context(Config(certfile=pair.certfile, keyfile=pair.keyfile))
+    context = context_of(pair)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=authority().pem)
     return context

@@ -13,37 +13,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from alphorn.core.config import Config
 from alphorn.core.errors import ConfigError
-from alphorn.tls.context import alpn_protocols, server_context
+from alphorn.tls.context import server_contexts
+from alphorn.tls.handshake import alpn_protocols
 from support.certificates import Authority, Pair, authority
-
-
-class Handshake:
-    """A handshake in memory, and its two ends."""
-
-    def __init__(
-        self, server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None = None
-    ) -> None:
-        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.server = server.wrap_bio(to_server, to_client, server_side=True)
-        self.client = client.wrap_bio(to_client, to_server, server_hostname="localhost", session=session)
-        for _ in range(3):
-            for end in (self.client, self.server):
-                try:
-                    end.do_handshake()
-                    end.read(1)
-                except ssl.SSLWantReadError:
-                    continue
-
-
-def config_of(pair: Pair) -> Config:
-    return Config(certfile=pair.certfile, keyfile=pair.keyfile)
-
+from support.handshake import Handshake, context_of
 
 # --- What is agreed
 
 
 def test_tls_1_3_and_1_2_are_spoken_and_nothing_older(pair: Pair) -> None:
-    context = server_context(config_of(pair))
+    context = context_of(pair)
     assert Handshake(context, authority().client_context()).client.version() == "TLSv1.3"
     client = authority().client_context()
     client.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -52,14 +31,14 @@ def test_tls_1_3_and_1_2_are_spoken_and_nothing_older(pair: Pair) -> None:
 
 
 def test_only_ciphers_with_forward_secrecy_and_authentication_are_offered(pair: Pair) -> None:
-    for cipher in server_context(config_of(pair)).get_ciphers():
+    for cipher in context_of(pair).get_ciphers():
         assert cipher["aead"]
         if cipher["protocol"] != "TLSv1.3":
             assert cipher["name"].startswith("ECDHE-")
 
 
 def test_the_client_chooses_among_the_ciphers(pair: Pair) -> None:
-    context = server_context(config_of(pair))
+    context = context_of(pair)
     for cipher in ("ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES128-GCM-SHA256"):
         client = authority().client_context()
         client.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -71,12 +50,12 @@ def test_the_client_chooses_among_the_ciphers(pair: Pair) -> None:
 
 def test_there_is_no_renegotiation_and_no_compression(pair: Pair) -> None:
     wanted = ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    assert server_context(config_of(pair)).options & wanted == wanted
+    assert context_of(pair).options & wanted == wanted
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_session_can_be_resumed(pair: Pair, version: ssl.TLSVersion) -> None:
-    context = server_context(config_of(pair))
+    context = context_of(pair)
     client = authority().client_context()
     client.maximum_version = version
     first = Handshake(context, client)
@@ -97,7 +76,7 @@ def test_alpn_offers_the_protocols_that_are_on(config: Config, expected: tuple[s
 
 
 def test_the_server_prefers_http2(pair: Pair) -> None:
-    context = server_context(config_of(pair))
+    context = context_of(pair)
     client = authority().client_context("http/1.1", "h2")
     assert Handshake(context, client).client.selected_alpn_protocol() == "h2"
 
@@ -105,27 +84,25 @@ def test_the_server_prefers_http2(pair: Pair) -> None:
 def test_the_chain_is_sent_along(tmp_path: Path) -> None:
     root = Authority("Root")
     pair = Authority("Intermediate", above=root).issue(tmp_path)
-    context = server_context(config_of(pair))
+    context = context_of(pair)
     assert Handshake(context, root.client_context()).client.version() == "TLSv1.3"
 
 
 def test_an_encrypted_key_is_opened_with_its_password(tmp_path: Path) -> None:
     pair = authority().issue(tmp_path, password="open sesame")
-    context = server_context(
-        Config(certfile=pair.certfile, keyfile=pair.keyfile, keyfile_password="open sesame")
-    )
+    context = context_of(pair, keyfile_password="open sesame")
     assert Handshake(context, authority().client_context()).client.version() == "TLSv1.3"
 
 
 def test_one_file_may_have_both_the_certificate_and_the_key(tmp_path: Path, pair: Pair) -> None:
     both = tmp_path / "both.pem"
     both.write_bytes(Path(pair.keyfile).read_bytes() + Path(pair.certfile).read_bytes())
-    context = server_context(Config(certfile=str(both)))
+    context = server_contexts(Config(certfile=(str(both),))).choose(None)
     assert Handshake(context, authority().client_context()).client.version() == "TLSv1.3"
 
 
 def test_the_context_knows_its_certificate(pair: Pair) -> None:
-    context = server_context(config_of(pair))
+    context = context_of(pair)
     assert context.certificate is not None
     assert context.certificate in Path(pair.certfile).read_text()
 
@@ -179,7 +156,7 @@ def files(tmp_path: Path, pair: Pair) -> Callable[[str], str]:
         (("certificate.pem", "other.pem", None), "--keyfile other.pem", "is not that of"),
         (("certificate.pem", "rsa.pem", None), "--keyfile rsa.pem", "is not that of"),
         (("certificate.pem", "ed25519.pem", None), "--keyfile ed25519.pem", "is not that of"),
-        (("of-encrypted.pem", "encrypted.pem", None), "--keyfile encrypted.pem", "encrypted; give --keyfile-password"),
+        (("of-encrypted.pem", "encrypted.pem", None), "--keyfile encrypted.pem", "encrypted; give --keyfile-password-file or --keyfile-password"),
         (("of-encrypted.pem", "encrypted.pem", "wrong"), "--keyfile encrypted.pem", "does not open"),
         (("of-encrypted.pem", "encrypted.pem", "x" * 2000), "--keyfile encrypted.pem", "does not open"),
     ],
@@ -188,9 +165,11 @@ def test_a_bad_file_is_named_in_one_line_with_the_cause(
     files: Callable[[str], str], given: tuple[str, str | None, str | None], file: str, cause: str
 ) -> None:
     certfile, keyfile, password = given
-    config = Config(certfile=files(certfile), keyfile=keyfile and files(keyfile), keyfile_password=password)
+    config = Config(
+        certfile=(files(certfile),), keyfile=(files(keyfile),) if keyfile else (), keyfile_password=password
+    )
     with pytest.raises(ConfigError) as caught:
-        server_context(config)
+        server_contexts(config)
     message = str(caught.value)
     setting, name = file.split()
     assert message.startswith(f"{setting} {files(name)}: ")
@@ -201,7 +180,7 @@ def test_a_bad_file_is_named_in_one_line_with_the_cause(
 
 def test_a_server_without_a_certificate_is_told_which_flag_is_missing() -> None:
     with pytest.raises(ConfigError, match="give --certfile"):
-        server_context(Config())
+        server_contexts(Config())
 
 
 @pytest.mark.parametrize("validity", ["expired", "too early"])
@@ -214,7 +193,7 @@ def test_a_certificate_that_is_not_valid_now_is_a_warning_and_served(
         if validity == "expired"
         else authority().issue(tmp_path, not_before=tomorrow)
     )
-    context = server_context(config_of(pair))
+    context = context_of(pair)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.name == "alphorn.error"

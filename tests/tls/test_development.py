@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from alphorn.core.config import Config
 from alphorn.core.errors import ConfigError
 from alphorn.tls.authority import new_key, new_leaf
 from alphorn.tls.certificates import describe
-from alphorn.tls.context import server_context
+from alphorn.tls.context import server_contexts
 from alphorn.tls.development import DevelopmentCertificate, development_certificate, development_folder
-from support.certificates import Authority
+from support.certificates import Authority, Pair
 from support.door import open_door
+from support.handshake import config_of, context_of
 from support.waiting import within
 
 NOW = dt.datetime.now(dt.UTC)
@@ -41,7 +41,7 @@ def trusting(made: DevelopmentCertificate) -> ssl.SSLContext:
 
 
 def served(made: DevelopmentCertificate) -> ssl.SSLContext:
-    return server_context(Config(certfile=made.certfile, keyfile=made.keyfile))
+    return context_of(Pair(made.certfile, made.keyfile))
 
 
 def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> str | None:
@@ -95,8 +95,8 @@ async def test_other_clients_accept_it(
 ) -> None:
     program = needs_tool(client)
     made = development_certificate([], tmp_path)
-    config = Config(certfile=made.certfile, keyfile=made.keyfile, http2=False)
-    async with open_door(config, server_context(config)) as door:
+    config = config_of(Pair(made.certfile, made.keyfile), http2=False)
+    async with open_door(config, server_contexts(config).choose) as door:
         if client == "curl":
             url = f"https://{host}:{door.port}"
             command = [program, "--silent", "--no-buffer", "--http0.9", "--cacert", made.cafile, url]

@@ -11,14 +11,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from alphorn.core.asgi import TlsExtension
 from alphorn.core.config import Config
 from alphorn.tls.certificates import describe
-from alphorn.tls.context import ServerContext, server_context
+from alphorn.tls.context import ServerContext
 from support.certificates import Authority, Pair, authority
 from support.door import open_door
+from support.handshake import context_of
 
 
 @pytest.fixture
 def tls(pair: Pair) -> ServerContext:
-    return server_context(Config(certfile=pair.certfile, keyfile=pair.keyfile))
+    return context_of(pair)
 
 
 def authority_pem(of: Authority) -> str:
@@ -85,14 +86,3 @@ async def test_a_client_certificate_is_named_and_shown_with_its_chain(
     assert told["client_cert_error"] is None
     above = [authority_pem(issuer), authority_pem(root)] if sys.version_info >= (3, 13) else []
     assert told["client_cert_chain"] == [describe(mine.certfile).pem, *above]
-
-
-async def test_a_client_without_the_certificate_that_is_required_is_refused(tls: ServerContext) -> None:
-    tls.verify_mode = ssl.CERT_REQUIRED
-    tls.load_verify_locations(cadata=authority().pem)
-    async with open_door(Config(), tls) as door:
-        client = authority().client_context()
-        client.maximum_version = ssl.TLSVersion.TLSv1_2  # where the client waits for the verdict
-        with pytest.raises((ConnectionError, ssl.SSLError)):
-            await asyncio.open_connection("localhost", door.port, ssl=client)
-        assert door.handlers == []
