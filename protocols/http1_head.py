@@ -156,7 +156,7 @@ def _read_framing(fields: Fields, http_version: str) -> int | None:
     if http_version == "1.0":
         raise malformed("transfer-encoding in HTTP/1.0")
     *others, last = (coding.strip(b" \t") for coding in b",".join(codings).lower().split(b","))
-    if last != b"chunked" or b"chunked" in others:
+    if last != b"chunked" or not {b"chunked", b""}.isdisjoint(others):
         raise malformed("the last transfer coding, and no other, is chunked")
     if others:
         raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "the only transfer coding here is chunked")
