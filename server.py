@@ -42,7 +42,7 @@ class Server:
     Attributes:
         config: The settings.
         urls: Where it listens, one URL per socket; known once it has started.
-        drained: Whether at the last stop every request finished by itself, within the grace period.
+        drained: Whether it has stopped, and every request had finished by itself within the grace period.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Server:
         """
         self.config = _one_config(config, settings)
         self.urls: list[str] = []
-        self.drained = True
+        self.drained = False
         self._application: Application = (
             load_application(app, self.config) if isinstance(app, str) else adapt(app, self.config.interface)
         )
@@ -232,7 +232,9 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     try:
         runner.run(server.serve())
     finally:
-        with Ending(chosen.graceful_timeout if server.drained else ENDING_SECONDS):
+        # Threads that nobody's request waits for have the grace that requests have; else it is used up.
+        grace = chosen.graceful_timeout if server.drained else 0.0
+        with Ending(max(grace, ENDING_SECONDS)):
             runner.close()
 
 

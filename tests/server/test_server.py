@@ -121,6 +121,7 @@ async def test_it_cannot_be_started_twice_at_once() -> None:
 async def test_stopping_what_does_not_run_does_nothing() -> None:
     server = Server(hello, port=0)
     await server.stop()
+    assert not server.drained
     async with server:
         await server.stop()
     assert server.drained

@@ -108,6 +108,12 @@ def test_a_request_that_outlives_the_grace_is_cancelled(folder: Path) -> None:
         assert "the application shuts down" in server.log
 
 
+def test_without_grace_an_idle_server_ends_cleanly(folder: Path) -> None:
+    with ServerProcess("shop:app", "--graceful-timeout", "0", folder=folder) as server:
+        assert server.stop() == 0
+    assert "the application shuts down" in server.log
+
+
 # --- The second
 
 
@@ -237,6 +243,19 @@ async def app(scope, receive, send):
         assert "loading no more" in command.log
         assert "listening" not in command.log
         assert "Traceback" not in command.log
+
+
+def test_a_thread_of_a_startup_in_vain_is_not_waited_for_as_long_as_a_request(folder: Path) -> None:
+    source = """
+async def app(scope, receive, send):
+    print("loading the model", file=sys.stderr, flush=True)
+    await asyncio.to_thread(time.sleep, 1000)
+"""
+    with serve(folder, source) as command:
+        command.wait_for("loading the model")
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end() == (1, "")  # the grace for requests would be longer than our patience
+        assert "ending without waiting for threads of the application (" in command.log
 
 
 def test_a_startup_that_blocks_the_loop_ends_with_the_second_signal(folder: Path) -> None:
