@@ -1,5 +1,6 @@
 """The tour of the README, and the start of the guide, typed in as they stand."""
 
+import re
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -51,3 +52,22 @@ def test_the_websocket_echoes(folder: Path, server: ServerProcess) -> None:
         with client.connect(f"wss://localhost:{server.port}/", ssl=tls) as websocket:
             websocket.send("hoi")
             assert websocket.recv(timeout=10) == "hoi"
+
+
+def test_the_log_says_what_the_page_says(tmp_path: Path) -> None:
+    page = Page(ROOT / "docs" / "getting-started.md")
+    application = page.blocks("python")[0].text
+    assert application.startswith("# app.py\n")
+    (tmp_path / "app.py").write_text(application)
+    (shown,) = (block.text for block in page.blocks("text"))
+    with ServerProcess("app:app", folder=tmp_path) as server:
+        said = server.log.splitlines()
+    without_lifespan, listening, _ = shown.splitlines()  # the third goes to standard output
+    assert [_timeless(line) for line in said] == [
+        _timeless(without_lifespan),
+        _timeless(listening.replace(":8000", f":{server.port}")),
+    ]
+
+
+def _timeless(line: str) -> str:
+    return re.sub(r"^\S+ \S+ ", "", line)
