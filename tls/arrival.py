@@ -176,11 +176,11 @@ class Arrival(asyncio.Protocol):
 
     def _facts(self, transport: asyncio.Transport) -> ConnectionFacts:
         reception = self._reception
-        secure = reception.context_for is not None
+        session = transport.get_extra_info("ssl_object")
         return ConnectionFacts(
             address_of(self._peer),
             address_of(self._socket.getsockname()),
-            make_tls=partial(tls_extension, transport) if secure else None,
+            make_tls=partial(tls_extension, session) if session is not None else None,
             root_path=reception.config.root_path,
             state=reception.state,
         )

@@ -1,7 +1,8 @@
 """Certificates of clients: whom the server asks, what they are held against.
 
 OpenSSL judges them, in the handshake. What it cannot tell clients is which authorities would do:
-Python's `ssl` has no way to send them that list, so a browser with several certificates offers all.
+Python's `ssl` does not send them that list (`certificate_authorities`), so a browser with several
+certificates offers all of them to its user.
 """
 
 import datetime as dt

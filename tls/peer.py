@@ -1,15 +1,17 @@
 """What an application may know about the TLS of its connection: the ASGI `tls` extension (tls 0.2)."""
 
-import asyncio
 import functools
 import ssl
+import sys
+from typing import Final
 
 from ..core.asgi import TlsExtension
 
+_DER: Final = 2  # _ssl.ENCODING_DER
 
-def tls_extension(transport: asyncio.BaseTransport) -> TlsExtension:
-    """Describe the TLS session of a transport (one with an `ssl_object`) whose handshake is done."""
-    session: ssl.SSLObject = transport.get_extra_info("ssl_object")
+
+def tls_extension(session: ssl.SSLObject) -> TlsExtension:
+    """Describe the TLS of a connection whose handshake is done."""
     chain = _client_chain(session)
     return {
         # `ssl` cannot tell; our own contexts can.
@@ -26,14 +28,22 @@ def tls_extension(transport: asyncio.BaseTransport) -> TlsExtension:
 def _client_chain(session: ssl.SSLObject) -> list[bytes]:
     """Return the client's certificates, DER, its own first.
 
-    The whole verified chain is known to Python from 3.13 on, and in a resumed session only the
-    client's own (RFC 8446, 2.2: certificates are not sent again).
+    It is the chain that was verified, up to what `--client-ca` trusts. In a resumed session only the
+    client's own is known (RFC 8446, 2.2: certificates are not sent again).
     """
     own = session.getpeercert(binary_form=True)
     if own is None:
         return []
-    whole: list[bytes] = session.get_verified_chain() if hasattr(session, "get_verified_chain") else []
-    return whole or [own]
+    return _verified_chain(session) or [own]
+
+
+def _verified_chain(session: ssl.SSLObject) -> list[bytes]:
+    if sys.version_info >= (3, 13):
+        return session.get_verified_chain()
+    # Before, `ssl` has it without offering it, from 3.10 on. (pip takes it from there as well.)
+    find = getattr(getattr(session, "_sslobj", None), "get_verified_chain", None)
+    certificates = find() if find is not None else None
+    return [certificate.public_bytes(_DER) for certificate in certificates or ()]
 
 
 def _subject(certificate: bytes) -> str:

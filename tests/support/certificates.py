@@ -64,6 +64,11 @@ class Authority:
         """The root, as a client takes it."""
         return self.root.public_bytes(Encoding.PEM).decode()
 
+    @property
+    def own_pem(self) -> str:
+        """The certificate that signs."""
+        return self.certificate.public_bytes(Encoding.PEM).decode()
+
     def issue(
         self,
         folder: Path,
@@ -110,6 +115,28 @@ class Authority:
     def issue_expired(self, folder: Path) -> Pair:
         """Make a pair that was valid until yesterday."""
         return self.issue(folder, not_before=-YEAR, not_after=-dt.timedelta(days=1))
+
+    def revoke(self, *pairs: Pair, lasts: dt.timedelta = YEAR) -> str:
+        """Make a revocation list (PEM) of this authority, with the certificates of these pairs on it.
+
+        Args:
+            pairs: None of them makes an empty list.
+            lasts: How long the list is good for, from now.
+        """
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(now - YEAR)
+            .next_update(now + lasts)
+            .add_extension(_key_identifier(self.key), critical=False)
+            .add_extension(x509.CRLNumber(1), critical=False)
+        )
+        for pair in pairs:
+            serial = x509.load_pem_x509_certificate(Path(pair.certfile).read_bytes()).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - YEAR)
+            builder = builder.add_revoked_certificate(revoked.build())
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
     def client_context(self, *alpn: str) -> ssl.SSLContext:
         """Make a client's context that trusts this authority, strictly, and offers `alpn`."""
