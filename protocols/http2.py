@@ -526,9 +526,7 @@ class Http2Connection(asyncio.Protocol):
         data = self._machine.data_to_send()
         if not self._transport.is_closing():
             self._transport.write(data)
-        lingering = Lingering(self._transport, self._worker)
-        if self._worker.closing:
-            lingering.shutdown()
+        Lingering(self._transport, self._worker)
 
     def _leave(self) -> None:
         self._phase = Phase.CLOSED

@@ -52,6 +52,7 @@ _HEADER_LIST_TOLERANCE: Final = 4
 # A client may offer gigabytes, and the search through so large a table would be at our cost.
 _MAX_ENCODER_TABLE: Final = 4096
 _MAX_DEBUG_BYTES: Final = 200
+_DEFAULT_WINDOW: Final = 65_535  # RFC 9113, 6.9.2
 # What hpack raises for a block that it cannot decompress.
 _UNDECODABLE: Final = (HPACKError, IndexError, TypeError, UnicodeDecodeError)
 
@@ -92,14 +93,14 @@ class Http2Machine(H2Connection):
             client=False,
             initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: config.max_streams,
-                SettingCodes.INITIAL_WINDOW_SIZE: config.stream_window,
+                SettingCodes.INITIAL_WINDOW_SIZE: max(config.stream_window, _DEFAULT_WINDOW),
                 SettingCodes.MAX_HEADER_LIST_SIZE: config.max_head_bytes,
                 SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,
                 _NO_RFC7540_PRIORITIES: 1,  # type: ignore[dict-item] # h2's codes are ints, its hint is not
             },
         )
         self.decoder.max_header_list_size = _HEADER_LIST_TOLERANCE * config.max_head_bytes
-        self.initiate_connection()
+        self._announce_settings(config.stream_window)
         # The connection window begins at 65,535 whatever the settings say (RFC 9113, 6.9.2).
         extra = config.connection_window - self.inbound_flow_control_window
         if extra > 0:
@@ -175,6 +176,17 @@ class Http2Machine(H2Connection):
         return stream_id > newest
 
     # ------------------------------------------------------------------ frames
+
+    def _announce_settings(self, stream_window: int) -> None:
+        """Send our SETTINGS.
+
+        A window below the default holds once the client has acknowledged it; until then it cannot
+        know better (RFC 9113, 6.9.3). Everything else can be held against it at once, or is advice.
+        """
+        announced = {**self.local_settings, SettingCodes.INITIAL_WINDOW_SIZE: stream_window}
+        self._prepare_for_sending([SettingsFrame(settings=announced)])
+        if stream_window < _DEFAULT_WINDOW:
+            self.local_settings.initial_window_size = stream_window
 
     def _take(self, frame: Frame) -> list[Event]:
         if not self._settled:

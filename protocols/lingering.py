@@ -10,6 +10,7 @@ Invariants:
 """
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from ..core.clock import NEVER, Timed
@@ -51,7 +52,8 @@ class Lingering(asyncio.Protocol):
             return
         transport.resume_reading()
         if hear_out and transport.can_write_eof():
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # the client has reset the connection; the loop will say so
+                transport.write_eof()
         else:  # TLS says close_notify, and reads on until the client has said it too
             transport.close()
 

@@ -1,5 +1,7 @@
 """The life of a stream: refused, reset, ended early, spoken to when it is gone (RFC 9113, 5.1 and 8.1)."""
 
+import asyncio
+
 import pytest
 from h2.errors import ErrorCodes
 
@@ -136,11 +138,13 @@ async def test_a_reset_unblocks_a_waiting_send(serve: Serve, connect: Connect, a
     peer = await connect.frames(await serve(app), {0x4: 0})
     await peer.sends(Headers(1, GET, end_stream=True), Headers(3, GET, end_stream=True))
     call, other = await app.next_call(), await app.next_call()
-    await peer.expects_nothing()
     await call.start()
+    sending = asyncio.ensure_future(call.body(bytes(1_000_000), more=True))
+    await peer.expects(Headers(1, [(b":status", b"200")]))
+    assert not sending.done()
     await peer.sends(RstStream(1, ErrorCodes.CANCEL))
     with pytest.raises(OSError, match="gone"):
-        await call.body(bytes(1_000_000), more=True)
+        await sending
     await other.respond(204)
     await peer.expects(Headers(3, [(b":status", b"204")], end_stream=True))
 

@@ -305,8 +305,9 @@ class FramePeer:
 
     async def _read_raw(self, what: str) -> Raw | None:
         """Read one frame; None at the end of the connection."""
-        async with within(f"{what}; so far came {self.seen}"):
-            while len(self._unread) < 9 or len(self._unread) < 9 + int.from_bytes(self._unread[:3]):
+        while len(self._unread) < 9 or len(self._unread) < 9 + int.from_bytes(self._unread[:3]):
+            latest = ", ".join(f"{frame}"[:200] for frame in self.seen[-10:])
+            async with within(f"{what}; the latest that came: {latest}"):
                 data = await self.wire.read()
                 if not data:
                     assert not self._unread, f"the connection ended within a frame: {bytes(self._unread)!r}"
