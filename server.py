@@ -20,7 +20,7 @@ from .core.drain import Report, drain
 from .core.errors import ConfigError, ShutdownFailed
 from .core.lifespan import Lifespan
 from .core.log import configure_logging, enable_logging, error_log
-from .core.process import ENDING_SECONDS, Ending, Signals
+from .core.process import ENDING_SECONDS, Ending, Signals, on_hangup
 from .core.scope import ConnectionFacts
 from .core.sockets import TcpBind, close_sockets, describe, open_sockets, parse_bind
 from .core.worker import Worker
@@ -112,15 +112,30 @@ class Server:
         finally:
             await running.end()
 
+    def reload_certificates(self) -> bool:
+        """Read the certificates, their keys and what clients are held against again, at once.
+
+        New connections get what is new; those that are there go on. Files that have changed are noticed
+        by themselves within seconds, so this is for those who cannot wait. Files that cannot be used
+        change nothing; what is wrong with them is logged.
+
+        Returns:
+            Whether what the files have is in use now; without TLS, or before the start, it is not.
+        """
+        return self._running is not None and self._running.reload_certificates()
+
     async def serve(self) -> None:
         """Serve until SIGINT or SIGTERM, or until it is cancelled; a second signal ends the process at once.
+
+        With certificates from files, SIGHUP reads them again.
 
         Raises:
             ConfigError: An address or a certificate cannot be used.
             StartupFailed: The application refused to start.
             ShutdownFailed: The application reported that its shutdown failed.
         """
-        with Signals() as signals:
+        hangup = self.reload_certificates if self.config.certfile else None
+        with Signals() as signals, on_hangup(hangup):
             starting = asyncio.ensure_future(self.start())
             # A model may take minutes to load; nobody has to wait for that.
             signals.first.add_done_callback(lambda _: starting.cancel())
@@ -128,7 +143,7 @@ class Server:
                 await starting
                 await signals.first
             except asyncio.CancelledError:
-                if not signals.first.done():
+                if not signals.signalled:
                     raise
             finally:
                 await self.stop()
@@ -179,6 +194,10 @@ class _Running:
             error_log.info("listening on %s (%s%s)", url, spoken, names)
         return urls
 
+    def reload_certificates(self) -> bool:
+        """Read the files of TLS again; tell whether what they have is in use."""
+        return self._tls is not None and self._tls.reload()
+
     async def drain(self) -> bool:
         """Take no more connections, then no more requests.
 
@@ -221,9 +240,15 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
         ConfigError: Something cannot be used: a setting, the application, an address, a certificate.
         StartupFailed: The application refused to start.
         ShutdownFailed: The application reported that its shutdown failed.
+        RuntimeError: This thread runs an event loop already.
     """
+    _refuse_running_loop()
     chosen = _one_config(config, settings)
     configure_logging(chosen.log_level)
+    if chosen.certfile:  # before there is a loop, which whoever types would keep waiting
+        from .tls.passwords import ask_for_key_password  # noqa: PLC0415 - see above
+
+        chosen = ask_for_key_password(chosen)
     for bind in chosen.bind:  # before the application is loaded, which may take its time
         parse_bind(bind)
     server = Server(app, chosen)
@@ -236,6 +261,16 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
         grace = chosen.graceful_timeout if server.drained else 0.0
         with Ending(max(grace, ENDING_SECONDS)):
             runner.close()
+
+
+def _refuse_running_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "run() makes an event loop, and one is running here; `await Server(app).serve()` in it"
+    )
 
 
 def _one_config(config: Config | None, settings: dict[str, Any]) -> Config:
