@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Final, Self
 
@@ -86,6 +87,29 @@ class Signals:
         if not self.first.done():
             error_log.info("%s: shutting down; once more ends at once", name)
             self.first.set_result(None)
+
+
+@contextlib.contextmanager
+def on_hangup(act: Callable[[], object] | None) -> Iterator[None]:
+    """Call `act` in the running loop for every SIGHUP while a block of code runs.
+
+    Without `act`, on Windows, and outside the main thread nothing changes: there, it ends the process.
+    """
+    number = getattr(signal, "SIGHUP", None)
+    if act is None or number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def heard(_number: int, _frame: FrameType | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(act)
+
+    previous = signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous or signal.SIG_DFL)
 
 
 class Ending:
