@@ -1,6 +1,7 @@
 """Flow control, in both directions: per stream, per connection, and by a transport that is full (RFC 9113, 5.2)."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
@@ -275,7 +276,7 @@ async def test_padding_is_given_back_at_once(serve: Serve, connect: Connect, app
 async def test_a_client_that_overruns_a_window_is_sent_away(
     serve: Serve, connect: Connect, app: SteeredApp, limit: str
 ) -> None:
-    settings = {"stream_window": 200_000, "connection_window": 200_000} | {limit: WINDOW}
+    settings: dict[str, Any] = {"stream_window": 200_000, "connection_window": 200_000} | {limit: WINDOW}
     peer = await connect.frames(await serve(app, **settings))
     await peer.sends(Headers(1, POST), *[Data(1, FRAME)] * 3, Data(1, bytes(WINDOW - 3 * 16384)))
     await peer.expects_nothing()
