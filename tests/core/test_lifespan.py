@@ -365,3 +365,19 @@ async def test_an_application_that_ignores_the_cancellation_of_its_startup_is_no
         await starting
     assert messages(caplog) == ["the application's lifespan ignores its cancellation"]
     release.set()
+
+
+async def test_a_cancelled_shutdown_leaves_nothing_behind(make: Make) -> None:
+    app = SteeredApp(steer_lifespan=True)
+    lifespan = make(app)
+    starting = asyncio.ensure_future(lifespan.startup())
+    call = await app.next_call()
+    await call.receive()
+    await call.send({"type": "lifespan.startup.complete"})
+    await starting
+    stopping = asyncio.ensure_future(lifespan.shutdown())
+    assert await call.receive() == {"type": "lifespan.shutdown"}
+    stopping.cancel()
+    assert await call.cancelled_or_done() == "cancelled"
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
