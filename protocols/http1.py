@@ -149,6 +149,9 @@ class Http1Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: the connection is gone."""
         self._let_go()
+        heir = self._transport.get_protocol()
+        if isinstance(heir, Lingering):  # TLS tells the protocol that was there when it heard of it
+            heir.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Learn that the client reads too slowly."""
