@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from typing import Any
 
 import h2.errors
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from alphorn.core.errors import Disconnected
 from support.carrier import HTTP1_CLEAR, HTTP2_CLEAR, HTTP2_TLS
 from support.conversation import Begin, complaints, settled
+from support.door import until
 from support.frames import ANY, POST, Data, Headers, RstStream
 from support.http1_client import Http1Client
 from support.serving import Connect, Serve
@@ -195,6 +197,24 @@ async def test_after_the_response_the_client_may_leave(
     await call.cancelled_or_done()
 
     assert complaints(caplog) == []
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_client_that_leaves_at_any_moment_of_its_answer_is_forgotten(
+    begin: Begin, serve: Serve, turns: int
+) -> None:
+    """TLS hears of the end some turns of the loop before its protocol, which may have changed meanwhile."""
+    client, exchange, call = await begin()
+    await call.respond(body=b"first")
+    await exchange.wait_closed()
+    _, _, call = await begin.on(client)
+    client.close()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    call.finish()
+
+    running: Any = serve.servers[0]._running
+    await until(lambda: not running._worker.connections, "the server to forget the connection")
 
 
 @pytest.mark.parametrize("carrier", [HTTP1_CLEAR], ids=str)

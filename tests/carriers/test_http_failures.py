@@ -8,6 +8,7 @@ import pytest
 
 from alphorn.core.asgi import Receive, Scope, Send
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP2_TLS
+from support.clock import ManualClock
 from support.conversation import Begin, complaints
 from support.exchange import ClientExchange
 from support.http2_client import Http2Exchange
@@ -250,10 +251,10 @@ async def test_an_application_that_ignores_its_request_altogether_is_a_500(
 
 
 async def test_an_application_that_is_cancelled_at_shutdown_still_answers_500(
-    begin: Begin, serve: Serve
+    begin: Begin, serve: Serve, clock: ManualClock
 ) -> None:
-    client, exchange, call = await begin(graceful_timeout=0)
-    stopping = asyncio.ensure_future(serve.servers[0].stop())
+    client, exchange, call = await begin(graceful_timeout=0, clock=clock)
+    stopping = await stop(serve, call, clock)
 
     assert (await exchange.response()).status == 500
     client.close()
@@ -261,12 +262,23 @@ async def test_an_application_that_is_cancelled_at_shutdown_still_answers_500(
     await stopping
 
 
-async def test_an_application_that_is_cancelled_in_its_body_is_cut(begin: Begin, serve: Serve) -> None:
-    client, exchange, call = await begin(graceful_timeout=0)
+async def stop(serve: Serve, call: Call, clock: ManualClock) -> asyncio.Task[None]:
+    """Stop the server until the application has been told and, a second later, cancelled."""
+    await call.receive_body()
+    stopping = asyncio.create_task(serve.servers[0].stop())
+    assert await call.receive() == {"type": "http.disconnect"}
+    clock.advance(1)
+    return stopping
+
+
+async def test_an_application_that_is_cancelled_in_its_body_is_cut(
+    begin: Begin, serve: Serve, clock: ManualClock
+) -> None:
+    client, exchange, call = await begin(graceful_timeout=0, clock=clock)
     await call.start()
     await call.body(b"half", more=True)
     assert await exchange.read_exactly(4) == b"half"
-    stopping = asyncio.ensure_future(serve.servers[0].stop())
+    stopping = await stop(serve, call, clock)
 
     await expect_cut(exchange, b"")
     client.close()
