@@ -217,6 +217,22 @@ async def test_a_client_that_leaves_at_any_moment_of_its_answer_is_forgotten(
     await until(lambda: not running._worker.connections, "the server to forget the connection")
 
 
+async def test_a_client_whose_leaving_goes_unnoticed_is_no_obstacle_to_shutdown(
+    begin: Begin, serve: Serve
+) -> None:
+    """Over HTTP/1.1, nobody reads a connection whose content waits for the application."""
+    client, exchange, call = await begin("POST", "/", end=False, stream_window=1000)
+    await exchange.send(b"x" * 1000)
+    await call.receive()
+    await exchange.send(b"x" * 1000)
+    await settled(lambda: None)
+    client.abandon()
+    call.finish()
+    await serve.servers[0].stop()
+
+    assert call.outcome == "done"
+
+
 @pytest.mark.parametrize("carrier", [HTTP1_CLEAR], ids=str)
 async def test_a_client_that_has_only_closed_its_sending_side_still_gets_its_answer(begin: Begin) -> None:
     client, exchange, call = await begin()
