@@ -26,7 +26,12 @@ class ServerProcess:
     """
 
     def __init__(
-        self, app: str, *options: str, folder: Path, certificate: Pair | None = None, cafile: str | None = None
+        self,
+        app: str,
+        *options: str,
+        folder: Path,
+        certificate: Pair | None = None,
+        cafile: str | None = None,
     ) -> None:
         """Start and wait until it listens.
 
