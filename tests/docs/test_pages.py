@@ -60,6 +60,13 @@ def test_every_variable_exists(page: Page) -> None:
         assert variable in VARIABLES, f"{page}: {variable}"
 
 
+def test_every_target_of_make_exists(page: Page) -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for text in [*page.code, *(block.text for block in page.blocks("sh"))]:
+        for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
+            assert target in targets, f"{page}: make {target}"
+
+
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
 def test_settings_in_toml_are_good(block: Block, tmp_path: Path) -> None:
     name = "pyproject.toml" if "tool" in tomllib.loads(block.text) else "serve.toml"
