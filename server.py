@@ -28,6 +28,7 @@ from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
 from .protocols.websocket import open_handshake
 from .tls.acceptor import Acceptor, Handlers
+from .tls.passwords import ask_for_key_password
 
 if TYPE_CHECKING:
     from .tls.served import ServedTls  # loaded where there is TLS: cryptography is slow to import
@@ -246,8 +247,6 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     chosen = _one_config(config, settings)
     configure_logging(chosen.log_level)
     if chosen.certfile:  # before there is a loop, which whoever types would keep waiting
-        from .tls.passwords import ask_for_key_password  # noqa: PLC0415 - see above
-
         chosen = ask_for_key_password(chosen)
     for bind in chosen.bind:  # before the application is loaded, which may take its time
         parse_bind(bind)

@@ -21,7 +21,7 @@ _ENCRYPTED: Final = re.compile(
 
 
 class Password(NamedTuple):
-    """A password, and what to call the place it comes from."""
+    """A password, and what to call it in a message."""
 
     text: str
     named: str
@@ -34,7 +34,7 @@ def key_password(config: Config) -> Password | None:
         ConfigError: The file cannot be read or has nothing in its first line.
     """
     if config.keyfile_password is not None:
-        return Password(config.keyfile_password, "--keyfile-password")
+        return Password(config.keyfile_password, "the password")
     if config.keyfile_password_file is None:
         return None
     named = f"--keyfile-password-file {config.keyfile_password_file}"
@@ -66,7 +66,9 @@ def ask_for_key_password(config: Config) -> Config:
     try:
         password = getpass.getpass(f"Password of {encrypted}: ")
     except EOFError:
-        raise ConfigError(f"no password for {encrypted}: type it, or give --keyfile-password-file") from None
+        password = ""
+    if not password:
+        raise ConfigError(f"no password for {encrypted}: type it, or give --keyfile-password-file")
     return dataclasses.replace(config, keyfile_password=password)
 
 
