@@ -65,23 +65,31 @@ def measure_head(buffer: bytearray, seen: int, max_head_bytes: int) -> int:
         StreamFault: With the status to answer (400, 414, 431, 501, 505).
     """
     found = buffer.find(_HEAD_END, max(0, seen - len(_HEAD_END) + 1))
-    end = len(buffer) if found < 0 else found + len(_HEAD_END)
-    if end > max_head_bytes:
+    length = len(buffer) if found < 0 else found + len(_HEAD_END)
+    end = min(length, max_head_bytes)
+    start = seen - 1 if seen and buffer[seen - 1] == _CR else seen
+    has_bare_lf = buffer.count(b"\n", start, end) != buffer.count(b"\r\n", start, end)
+    if found >= 0 and length == end and not has_bare_lf:
+        return length
+    # Of several faults the first one counts, so that the answer does not depend on how the bytes arrive.
+    _check_beginning(buffer, start, end)
+    if has_bare_lf:
+        # RFC 9112, 2.2: a recipient may accept a bare LF, and one that does can be smuggled through.
+        raise malformed("a line ends in LF without CR")
+    if length > max_head_bytes:
         if buffer.find(b"\r\n", 0, max_head_bytes) < 0:
             raise StreamFault(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long")
         raise StreamFault(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large")
-    # RFC 9112, 2.2: a recipient may accept a bare LF, and one that does can be smuggled through.
-    start = seen - 1 if seen and buffer[seen - 1] == _CR else seen
-    line_ends = buffer.count(b"\r\n", start, end)
-    if line_ends != buffer.count(b"\n", start, end):
-        raise malformed("a line ends in LF without CR")
-    if found >= 0:
-        return end
-    if not seen and buffer != b"\r" and not _FIRST_OF_METHOD.match(buffer):
-        raise malformed("not an HTTP request")
-    if line_ends and (first := buffer.find(b"\r\n")) >= start:
-        _read_request_line(bytes(buffer[:first]))
     return 0
+
+
+def _check_beginning(buffer: bytearray, start: int, end: int) -> None:
+    """Refuse an unfinished head for its first byte, and for its request line as soon as that is there."""
+    if not start and buffer != b"\r" and not _FIRST_OF_METHOD.match(buffer):
+        raise malformed("a malformed request line")
+    line_end = buffer.find(b"\r\n", start, end)
+    if line_end >= 0 and buffer.find(b"\n", 0, line_end) < 0:
+        _read_request_line(bytes(buffer[:line_end]))
 
 
 def read_head(raw: bytes, max_fields: int) -> Http1Request:
