@@ -485,7 +485,8 @@ class WebSocketExchange:
         self._worker.clock.forget(self)
         if state is not State.DENYING:
             self._log_access()
-        self._give_credit()
+        if farewell is not None:
+            self._give_credit()
         stream, self._stream = self._stream, CLOSED
         self._readers.wake()
         self._writers.wake()
