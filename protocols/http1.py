@@ -196,10 +196,10 @@ class Http1Connection(asyncio.Protocol):
         self.deadline = NEVER
         if self._phase is Phase.HEAD and self._buffer:
             self._refuse(StreamFault(HTTPStatus.REQUEST_TIMEOUT, "no complete request head in time"))
+        elif self._exchange is None:
+            self._close()
         elif self._client_reads():
             self._set_deadline(STALL_SECONDS)
-        elif self._phase in (Phase.HEAD, Phase.IDLE):
-            self._close()
         else:
             self._transport.abort()
 
@@ -303,7 +303,7 @@ class Http1Connection(asyncio.Protocol):
     def _step(self) -> bool:
         """Do one thing with the buffer; return whether there may be another."""
         if self._phase is Phase.IDLE or self._phase is Phase.HEAD:
-            return not self._full and self._read_head()
+            return not self._full and not self._transport.is_closing() and self._read_head()
         return self._phase is Phase.CONTENT and self._read_content()
 
     def _read_head(self) -> bool:

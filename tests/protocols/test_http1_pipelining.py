@@ -113,9 +113,9 @@ async def test_requests_that_arrive_together_are_answered_in_few_writes() -> Non
     assert peer.transport.writes == 1
 
     peer.sends(GET * 320)
-    await peer.settle()
+    while peer.received.count(b"200 OK") < 321:
+        await peer.settle()
 
-    assert peer.received.count(b"200 OK") == 321
     # One for each turn, where applications begin at once (CPython 3.12); else one for each answer.
     assert peer.transport.writes in (11, 321)
 
