@@ -29,6 +29,9 @@ types: $(VENV)/.lint-tools $(VENV)/.test-tools  ## check types, strictly
 imports: $(VENV)/.lint-tools  ## check who imports whom
 	cd .types && ../$(BIN)/lint-imports --config ../pyproject.toml
 
+compliance: $(VENV)/.installed $(VENV)/.test-tools  ## prove conformance, write docs/compliance.md (about 15 minutes)
+	$(BIN)/python tests/compliance/report.py
+
 docs: $(VENV)/.installed $(VENV)/.test-tools  ## write docs/reference.md anew
 	$(BIN)/python tests/support/reference.py
 
@@ -58,4 +61,4 @@ $(VENV)/.lint-tools: pyproject.toml | $(VENV)/.installed
 	$(BIN)/pip install --quiet --group lint
 	touch $@
 
-.PHONY: help demo test coverage fmt lint types imports docs all clean
+.PHONY: help demo test coverage fmt lint types imports compliance docs all clean
