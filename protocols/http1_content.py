@@ -5,8 +5,9 @@ the next begins is never a matter of lenience (RFC 9112, 6 and 7.1). Knows no co
 
 Invariants:
 - What is behind the content stays in the buffer, untouched.
-- h11 gets whole chunk lines, without their extensions; nobody here understands any (RFC 9112, 7.1.1).
-- The trailer section is checked and dropped: ASGI has no place for it.
+- h11 gets what one read brings as one chunk, however many it was: it takes its time for each.
+- Chunk extensions and the trailer section are checked and dropped: nobody here understands the
+  ones (RFC 9112, 7.1.1), and ASGI has no place for the other.
 """
 
 import re
@@ -113,14 +114,16 @@ class ChunkedContent(Content):
         self._trailer_fields = 0
 
     def _admit(self, buffer: bytearray) -> bytes:
-        admitted = []
+        pieces = []
         # Each step takes something from the buffer, or finds that what is there is not enough for it.
         while self._step is not None and buffer:
             before = len(buffer)
-            admitted.append(self._step(self, buffer))
+            pieces.append(self._step(self, buffer))
             if len(buffer) == before:
                 break
-        return b"".join(admitted)
+        data = b"".join(pieces)
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        return chunk if self._step is not None else chunk + b"0\r\n\r\n"
 
     def _read_size(self, buffer: bytearray) -> bytes:
         line = _take_line(buffer)
@@ -129,15 +132,14 @@ class ChunkedContent(Content):
         matched = _CHUNK_LINE.fullmatch(line)
         if matched is None:
             raise malformed("a malformed chunk size or extension")
-        digits = matched[1]
-        self._extensions_bytes += len(line) - len(digits)
-        if self._extensions_bytes > _MAX_EXTENSIONS:
-            raise malformed("too many chunk extensions")
-        self.remaining = int(digits, 16)
+        self.remaining = int(matched[1], 16)
         if self.remaining > _MAX_CHUNK:
             raise malformed("a chunk too large")
+        self._extensions_bytes += len(line) - len(matched[1])
+        if self._extensions_bytes > _MAX_EXTENSIONS:
+            raise malformed("too many chunk extensions")
         self._step = ChunkedContent._read_chunk if self.remaining else ChunkedContent._read_trailer
-        return digits + b"\r\n"
+        return b""
 
     def _read_chunk(self, buffer: bytearray) -> bytes:
         piece = bytes(buffer[: self.remaining])
@@ -150,11 +152,10 @@ class ChunkedContent(Content):
     def _read_chunk_end(self, buffer: bytearray) -> bytes:
         if not b"\r\n".startswith(buffer[:2]):
             raise malformed("a chunk longer than its size")
-        if len(buffer) < 2:
-            return b""
-        del buffer[:2]
-        self._step = ChunkedContent._read_size
-        return b"\r\n"
+        if len(buffer) >= 2:
+            del buffer[:2]
+            self._step = ChunkedContent._read_size
+        return b""
 
     def _read_trailer(self, buffer: bytearray) -> bytes:
         line = _take_line(buffer)
@@ -162,7 +163,7 @@ class ChunkedContent(Content):
             return b""
         if not line:
             self._step = None
-            return b"\r\n"
+            return b""
         self._trailer_fields += 1
         self._trailer_bytes += len(line)
         if self._trailer_fields > _MAX_TRAILER_FIELDS or self._trailer_bytes > _MAX_TRAILERS:
