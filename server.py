@@ -8,6 +8,7 @@ lifespan; then connections. Shutdown is the other way round, within the grace pe
 import asyncio
 import dataclasses
 import socket
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,13 +22,21 @@ from .core.errors import ConfigError, ShutdownFailed
 from .core.lifespan import Lifespan
 from .core.log import configure_logging, enable_logging, error_log
 from .core.process import ENDING_SECONDS, Ending, Signals, on_hangup
-from .core.scope import ConnectionFacts
-from .core.sockets import TcpBind, close_sockets, describe, open_sockets, parse_bind
+from .core.redirect import HTTPS_PORT, RedirectToHttps
+from .core.sockets import (
+    TcpBind,
+    address_of,
+    close_sockets,
+    describe,
+    open_binds,
+    open_sockets,
+    parse_bind,
+)
 from .core.worker import Worker
 from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
 from .protocols.websocket import open_handshake
-from .tls.acceptor import Acceptor, Handlers
+from .tls.acceptor import Acceptor, ContextFor, Handlers
 from .tls.passwords import ask_for_key_password
 
 if TYPE_CHECKING:
@@ -42,7 +51,7 @@ class Server:
 
     Attributes:
         config: The settings.
-        urls: Where it listens, one URL per socket; known once it has started.
+        urls: Where it listens, one URL per socket, those of redirects last; known once it has started.
         drained: Whether it has stopped, and every request had finished by itself within the grace period.
     """
 
@@ -159,6 +168,8 @@ class _Running:
         self._lifespan = Lifespan(application, config.lifespan, clock)
         self._worker = Worker(config, clock, Dispatcher(application), open_handshake)
         self._sockets: list[socket.socket] = []
+        self._redirects: Worker | None = None
+        self._redirecting: list[socket.socket] = []
         self._acceptors: list[Acceptor] = []
         self._tls: ServedTls | None = None
 
@@ -167,32 +178,50 @@ class _Running:
         try:
             self._tls = tls = _tls(self._config, self._clock)
             self._sockets = open_sockets(self._config)
+            self._redirecting = open_binds(map(parse_bind, self._config.redirect_bind), self._config.backlog)
             await self._lifespan.startup()
         except BaseException:
-            close_sockets(self._sockets)
+            close_sockets([*self._sockets, *self._redirecting])
             raise
         self._clock.start()
         if tls is not None:
             tls.start()
+        handlers = Handlers(
+            http1=partial(Http1Connection, self._worker) if self._config.http1 else None,
+            http2=partial(Http2Connection, self._worker) if self._config.http2 or self._config.h2c else None,
+        )
         for listener in self._sockets:
-            acceptor = Acceptor(
-                listener,
-                Handlers(
-                    http1=self._http1 if self._config.http1 else None,
-                    http2=self._http2 if self._config.http2 or self._config.h2c else None,
-                ),
-                clock=self._clock,
-                config=self._config,
-                context_for=None if tls is None else tls.choose,
-                state=self._lifespan.state,
-            )
-            acceptor.start()
-            self._acceptors.append(acceptor)
+            self._accept(listener, handlers, None if tls is None else tls.choose)
         urls = [describe(listener, secure=tls is not None) for listener in self._sockets]
         spoken = _spoken(self._config, secure=tls is not None)
         names = "" if tls is None else f"; certificate for {tls.names}"
         for url in urls:
             error_log.info("listening on %s (%s%s)", url, spoken, names)
+        return urls + self._redirect() if self._redirecting else urls
+
+    def _accept(self, listener: socket.socket, handlers: Handlers, context_for: ContextFor | None) -> None:
+        acceptor = Acceptor(
+            listener,
+            handlers,
+            clock=self._clock,
+            config=self._config,
+            context_for=context_for,
+            state=self._lifespan.state,
+        )
+        acceptor.start()
+        self._acceptors.append(acceptor)
+
+    def _redirect(self) -> list[str]:
+        """Send clients of the addresses for it to https; return the URLs."""
+        ports = (address_of(listener.getsockname()) for listener in self._sockets)
+        port = next((address[1] for address in ports if address and address[1]), HTTPS_PORT)
+        application = RedirectToHttps(self._config.redirect_port or port)
+        self._redirects = Worker(self._config, self._clock, Dispatcher(application), open_handshake)
+        handlers = Handlers(http1=partial(Http1Connection, self._redirects), http2=None)
+        urls = [describe(listener, secure=False) for listener in self._redirecting]
+        for listener, url in zip(self._redirecting, urls, strict=True):
+            self._accept(listener, handlers, None)
+            error_log.info("listening on %s (redirects to https)", url)
         return urls
 
     def reload_certificates(self) -> bool:
@@ -209,8 +238,10 @@ class _Running:
             acceptor.close()
         if self._tls is not None:
             self._tls.stop()
-        close_sockets(self._sockets)
-        return await drain(self._worker, self._config.graceful_timeout)
+        close_sockets([*self._sockets, *self._redirecting])
+        workers = [worker for worker in (self._worker, self._redirects) if worker is not None]
+        drained = await asyncio.gather(*(drain(each, self._config.graceful_timeout) for each in workers))
+        return all(drained)
 
     async def end(self) -> None:
         """Shut the application down."""
@@ -221,12 +252,6 @@ class _Running:
             self._clock.stop()
         if self._lifespan.failed:
             raise ShutdownFailed("the application's shutdown failed")
-
-    def _http1(self, facts: ConnectionFacts) -> Http1Connection:
-        return Http1Connection(self._worker, facts)
-
-    def _http2(self, facts: ConnectionFacts) -> Http2Connection:
-        return Http2Connection(self._worker, facts)
 
 
 def run(app: Any, config: Config | None = None, **settings: Any) -> None:
@@ -248,7 +273,9 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     configure_logging(chosen.log_level)
     if chosen.certfile:  # before there is a loop, which whoever types would keep waiting
         chosen = ask_for_key_password(chosen)
-    for bind in chosen.bind:  # before the application is loaded, which may take its time
+    for bind in (
+        chosen.bind + chosen.redirect_bind
+    ):  # before the application is loaded, which may take its time
         parse_bind(bind)
     server = Server(app, chosen)
     enable_logging()

@@ -146,6 +146,31 @@ class Config:
         at_least=0.1,
     )
 
+    redirect_bind: tuple[str, ...] = setting(
+        (),
+        "Address, such as :80, on which clients are sent to https: 308 with the same host, path and query. "
+        "Repeatable; written like --bind (Caddy does it unasked, for nginx it is a server of its own).",
+        section="TLS",
+        unit="address",
+    )
+    redirect_port: int = setting(
+        0,
+        "Port of https in these redirects, where clients see another one than the server does, as with a "
+        "container's published ports; 0 is that of the first address with TLS.",
+        section="TLS",
+        at_least=0,
+        at_most=65535,
+    )
+    hsts: int = setting(
+        0,
+        "Have browsers use https for this host alone, for so long after each answer (strict-transport-security, "
+        "RFC 6797); an application may say it otherwise. 0 says nothing. It cannot be taken back, so begin with "
+        "minutes; a year is 31536000.",
+        section="TLS",
+        unit="seconds",
+        at_least=0,
+    )
+
     # --- Protocols
     http1: bool = setting(True, "Serve HTTP/1.1 and HTTP/1.0.", section="Protocols")
     http2: bool = setting(True, "Serve HTTP/2 over TLS by ALPN.", section="Protocols")
@@ -296,6 +321,7 @@ _APART = (
     ("dev_tls", "keyfile", "which makes a key itself: drop one of them"),
     ("dev_tls", "keyfile_password", "which makes a key itself: drop one of them"),
     ("dev_tls", "keyfile_password_file", "which makes a key itself: drop one of them"),
+    ("dev_tls", "hsts", "for browsers would demand https of everything on localhost: drop one of them"),
     ("keyfile_password_file", "keyfile_password", "which has the password as well: drop one of them"),
 )
 _NEEDED = (
@@ -306,8 +332,9 @@ _NEEDED = (
     ("client_auth", ("client_ca",)),
     ("client_ca", ("client_auth",)),
     ("client_crl", ("client_auth",)),
+    ("redirect_bind", ("certfile", "dev_tls")),
+    ("redirect_port", ("redirect_bind",)),
 )
-_OFF = (None, (), "none")  # and False: what is said so is as good as not said
 
 
 def check_together(given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
@@ -320,7 +347,8 @@ def check_together(given: Mapping[str, Any], label: Callable[[str], str] = str) 
     Raises:
         ConfigError: The message names both and says which to drop or what to add.
     """
-    present = {name for name, value in given.items() if value not in _OFF and value is not False}
+    # What is said as it is by default is as good as not said, but for what would then be ignored.
+    present = {name for name, value in given.items() if value != DEFAULTS[name] or name in ("host", "port")}
     for name, other, reason in _APART:
         if {name, other} <= present:
             mend = reason.format(other=label(other))

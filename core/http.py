@@ -299,10 +299,18 @@ class HttpExchange:
             fields.append((b"content-length", b"0"))
         if not has_date:
             fields.append((b"date", self._worker.clock.date))
-        if not has_server and self._worker.server_field is not None:
-            fields.append(self._worker.server_field)
+        self._add_server_fields(fields, has_server=has_server)
         self._announced_length = length
         return Head(status, fields, close)
+
+    def _add_server_fields(self, fields: Fields, *, has_server: bool) -> None:
+        """Add what the settings say about the server, unless the application has said it."""
+        server, hsts = self._worker.server_field, self._worker.hsts_field
+        if server is not None and not has_server:
+            fields.append(server)
+        # RFC 6797, 7.2: never in the clear. Where a proxy in front speaks TLS, its word is in the scheme.
+        if hsts is not None and self.scope.get("scheme") in ("https", "wss") and hsts[0] not in dict(fields):
+            fields.append(hsts)
 
     def _body(self, message: Message) -> None:
         body = message.get("body", b"")

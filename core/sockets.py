@@ -169,11 +169,24 @@ def open_sockets(config: Config) -> list[socket.socket]:
     Raises:
         ConfigError: One of them cannot be opened; those opened before it are closed again.
     """
-    binds = dict.fromkeys(map(parse_bind, config.bind)) or [TcpBind(config.host, config.port)]
+    binds = [parse_bind(bind) for bind in config.bind] or [TcpBind(config.host, config.port)]
+    return open_binds(binds, config.backlog)
+
+
+def open_binds(binds: Iterable[Bind], backlog: int) -> list[socket.socket]:
+    """Open the sockets of some addresses; see `open_sockets`.
+
+    Args:
+        binds: The addresses; what is there twice is opened once.
+        backlog: Connections the kernel may hold for each that were not accepted yet.
+
+    Raises:
+        ConfigError: One of them cannot be opened; those opened before it are closed again.
+    """
     sockets: list[socket.socket] = []
     try:
-        for bind in binds:
-            sockets += _open(bind, config.backlog)
+        for bind in dict.fromkeys(binds):
+            sockets += _open(bind, backlog)
     except BaseException:
         close_sockets(sockets)
         raise

@@ -25,6 +25,7 @@ class Worker:
         closing: Whether the server is shutting down.
         log_access: Whether requests are logged; looked up once, because it is asked per request.
         server_field: The `server` field of answers, or None.
+        hsts_field: The `strict-transport-security` field of answers over TLS, or None.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Worker:
         self.log_access = config.access_log and access_log.isEnabledFor(logging.INFO)
         server = config.server_header.encode("latin-1")
         self.server_field: Field | None = (b"server", server) if server else None
+        hsts = b"max-age=%d" % config.hsts  # RFC 6797, 6.1.1
+        self.hsts_field: Field | None = (b"strict-transport-security", hsts) if config.hsts else None
         self._disconnected = Waiters()
 
     def leave(self, connection: Connection) -> None:

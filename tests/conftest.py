@@ -7,12 +7,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support.carrier import HTTP_CARRIERS, Carrier
 from support.certificates import Pair, authority
 from support.clock import ManualClock
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp
+
+# A busy machine is no finding: what takes too long is seen by pytest-timeout.
+settings.register_profile("alphorn", deadline=None)
+settings.load_profile("alphorn")
 
 INSTALL_HINTS = {
     "curl": "apt install curl / brew install curl",

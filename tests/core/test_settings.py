@@ -187,6 +187,15 @@ def test_a_single_text_stands_for_a_tuple_of_one() -> None:
             {"certfile": "c", "keyfile_password": "p", "keyfile_password_file": "p"},
             "keyfile_password cannot stand beside keyfile_password_file, which has the password as well",
         ),
+        ({"dev_tls": True, "hsts": 60}, "hsts cannot stand beside dev_tls, for browsers would demand https"),
+        (
+            {"redirect_bind": ":80"},
+            "redirect_bind is of no use without certfile or dev_tls: add certfile or dev_tls",
+        ),
+        (
+            {"certfile": "c", "redirect_port": 443},
+            "redirect_port is of no use without redirect_bind: add redirect_bind",
+        ),
         ({"keyfile": "k"}, "keyfile is of no use without certfile: add certfile"),
         ({"keyfile_password": "p"}, "keyfile_password is of no use without certfile: add certfile"),
         (
@@ -219,6 +228,9 @@ def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message:
         {"certfile": "c", "keyfile": "k", "keyfile_password": "p"},
         {"certfile": ("a", "b"), "keyfile": ("a", "b")},
         {"certfile": ("a", "b")},
+        {"dev_tls": True, "redirect_bind": ":80", "redirect_port": 443},
+        {"certfile": "c", "hsts": 60},
+        {"hsts": 60},
         {"dev_tls": True, "client_auth": "optional", "client_ca": "a", "client_crl": "c"},
         {"http1": False},
         {"http1": False, "http2": False},
@@ -272,6 +284,8 @@ COMPANIONS: dict[str, dict[str, object]] = {
     "client_auth": CERTIFICATE | {"client_ca": "a"},
     "client_ca": CERTIFICATE | {"client_auth": "required"},
     "client_crl": CERTIFICATE | {"client_auth": "required", "client_ca": "a"},
+    "redirect_bind": CERTIFICATE,
+    "redirect_port": CERTIFICATE | {"redirect_bind": (":80",)},
 }
 """What some settings are of no use without, as flags."""
 
