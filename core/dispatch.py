@@ -7,7 +7,7 @@ application that never really waits has answered before the wire's callback retu
 import asyncio
 import contextvars
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
 from .asgi import Application, Message, Scope
@@ -66,11 +66,12 @@ class Dispatcher:
         while self._running:
             await self._idle.wait()
 
-    def cancel_all(self) -> None:
-        """Cancel every application that is still running; those that listen end soon."""
+    def cancel(self, chosen: Callable[[Call], bool] = lambda _: True) -> None:
+        """Cancel the applications that are still running, all of them or those chosen; they end soon."""
         self._cancelling = True
-        for task in self._running:
-            task.cancel()
+        for task, call in self._running.items():
+            if chosen(call):
+                task.cancel()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         context = self._context.copy()

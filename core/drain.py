@@ -9,6 +9,8 @@ from .http import HttpExchange
 from .log import error_log, escape, format_address
 from .worker import Worker
 
+# How long an endless response may go on without noticing that it shall end.
+_DEAF_SECONDS: Final = 5.0
 # After the grace period: what applications that were told to stop may take, then those that were cancelled.
 _LAST_WORDS_SECONDS: Final = 1.0
 _CANCEL_SECONDS: Final = 5.0
@@ -54,18 +56,23 @@ async def drain(worker: Worker, grace: float) -> bool:
         grace: How long requests may go on, in seconds.
 
     Returns:
-        Whether every request finished by itself, and its answer was taken.
+        Whether every request finished by itself, but for endless ones, and its answer was taken.
     """
     worker.closing = True
     for connection in list(worker.connections):
         connection.shutdown()
     try:
         with Report(worker.clock, lambda: _what_remains(worker)):
-            if await _gone_within(worker, grace):
+            over = worker.clock.now() + grace
+            if await _gone_within(worker, min(grace, _DEAF_SECONDS)):
+                return True
+            # Starlette's StreamingResponse, for one, never asks; its client loses nothing by this.
+            worker.dispatcher.cancel(lambda call: isinstance(call, HttpExchange) and call.deaf)
+            if await _gone_within(worker, over - worker.clock.now()):
                 return True
             return await _cut_short(worker, grace)
     finally:
-        worker.dispatcher.cancel_all()
+        worker.dispatcher.cancel()
         for connection in list(worker.connections):
             connection.terminate()
 
@@ -85,7 +92,7 @@ async def _cut_short(worker: Worker, grace: float) -> bool:
             call.feed_eof()
     if await _gone_within(worker, _LAST_WORDS_SECONDS):
         return False
-    worker.dispatcher.cancel_all()
+    worker.dispatcher.cancel()
     try:
         async with worker.clock.timeout(_CANCEL_SECONDS):
             await worker.dispatcher.wait_idle()

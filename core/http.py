@@ -65,6 +65,7 @@ class HttpExchange:
         "_state",
         "_status",
         "_stream",
+        "_told",
         "_trailers",
         "_wants_trailers",
         "_worker",
@@ -84,6 +85,7 @@ class HttpExchange:
         self._content_ended = False
         self._content_delivered = False
         self._eof = False
+        self._told = False
         self._readers: Waiters | None = None
         # The response.
         self._stream = stream
@@ -140,7 +142,9 @@ class HttpExchange:
         itself (HTML, 9.2). An EventSource always says GET: events that answer a POST, such as the
         words of a language model, have an end.
         """
-        if self._endless or (self._head is not None and self._is_endless(self._head)):
+        if self._head is not None:
+            self._endless = self._is_endless(self._head)
+        if self._endless:
             self.feed_eof()
 
     # ------------------------------------------------------------------ for the application
@@ -153,6 +157,7 @@ class HttpExchange:
             if self._chunks or (self._content_ended and not self._content_delivered):
                 return self._take()
             if self._lost or self._eof:
+                self._told = True
                 return {"type": "http.disconnect"}
             self._stream.pull(0)
             if self._readers is None:
@@ -199,6 +204,11 @@ class HttpExchange:
     def complete(self) -> bool:
         """Whether the response has been handed over whole."""
         return self._state is State.COMPLETE
+
+    @property
+    def deaf(self) -> bool:
+        """Whether this is an endless response whose application has not asked, so cannot know, that it shall end."""
+        return self._endless and not self._told and self._state is not State.COMPLETE
 
     def answer(self, status: int, text: bytes) -> None:
         """Send a whole answer of the server's own, in place of the application's.

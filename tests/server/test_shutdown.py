@@ -215,14 +215,57 @@ async def test_an_event_stream_that_begins_during_the_shutdown_is_told(begin: Be
     await ended(stopping)
 
 
-async def test_events_that_answer_a_post_have_an_end_and_may_come_to_it(begin: Begin, stop: Stop) -> None:
-    client, exchange, call = await begin("POST", "/", content=b"a question")
+async def test_an_event_stream_that_never_asks_is_cancelled_after_a_while(
+    begin: Begin, serve: Serve, stop: Stop, clock: ManualClock
+) -> None:
+    client, exchange, call = await begin(clock=clock, graceful_timeout=GRACE)
+    await call.receive_body()
+    await call.start(200, EVENTS)
+    await call.body(b"data: 1\n\n", more=True)
+    stopping = await stop()
+    clock.advance(4)
+    await turns()
+    assert call.outcome is None
+    clock.advance(1)
+    assert await call.cancelled_or_done() == "cancelled"
+    await exchange.wait_closed()
+    client.close()
+    await ended(stopping)
+    assert serve.servers[0].drained, "it had no end that it could have come to"
+
+
+async def test_an_event_stream_that_asks_has_the_whole_grace_to_end(
+    begin: Begin, serve: Serve, stop: Stop, clock: ManualClock
+) -> None:
+    client, exchange, call = await begin(clock=clock, graceful_timeout=GRACE)
+    await call.start(200, EVENTS)
+    await call.body(b"data: 1\n\n", more=True)
+    stopping = await stop()
+    await until_disconnect(call)
+    clock.advance(GRACE - 1)
+    await turns()
+    assert call.outcome is None
+    await call.body(b"data: bye\n\n")
+    call.finish()
+    assert (await exchange.response()).complete
+    client.close()
+    await ended(stopping)
+    assert serve.servers[0].drained
+
+
+async def test_events_that_answer_a_post_have_an_end_and_may_come_to_it(
+    begin: Begin, stop: Stop, clock: ManualClock
+) -> None:
+    client, exchange, call = await begin("POST", content=b"a question", clock=clock, graceful_timeout=GRACE)
     assert await call.receive_body() == b"a question"
     await call.start(200, EVENTS)
     await call.body(b"data: the\n\n", more=True)
     stopping = await stop()
     receiving = asyncio.ensure_future(call.receive())
     assert await stays_pending(receiving)
+    clock.advance(GRACE - 1)
+    await turns()
+    assert call.outcome is None
     await call.body(b"data: answer\n\n")
     assert (await exchange.response()).complete
     call.finish()
