@@ -22,6 +22,7 @@ from .core.errors import ConfigError, ShutdownFailed
 from .core.lifespan import Lifespan
 from .core.log import configure_logging, enable_logging, error_log
 from .core.process import ENDING_SECONDS, Ending, Signals, on_hangup
+from .core.proxies import TrustedProxies
 from .core.redirect import HTTPS_PORT, RedirectToHttps
 from .core.sockets import (
     TcpBind,
@@ -167,6 +168,7 @@ class _Running:
         self._clock = clock
         self._lifespan = Lifespan(application, config.lifespan, clock)
         self._worker = Worker(config, clock, Dispatcher(application), open_handshake)
+        self._proxies = TrustedProxies(config.trusted_proxies, config.forwarded_fields)
         self._sockets: list[socket.socket] = []
         self._redirects: Worker | None = None
         self._redirecting: list[socket.socket] = []
@@ -207,6 +209,7 @@ class _Running:
             config=self._config,
             context_for=context_for,
             state=self._lifespan.state,
+            proxies=self._proxies,
         )
         acceptor.start()
         self._acceptors.append(acceptor)

@@ -51,6 +51,29 @@ class Config:
         example="/api",
     )
 
+    # --- Proxies
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Networks of the proxies in front, repeatable, such as 10.0.0.0/8, or * for everybody: what they say "
+        "about the client is believed, read from the right. Whoever connects over a unix socket always is. "
+        "(Uvicorn trusts 127.0.0.1, Daphne everybody; a field from elsewhere proves nothing.)",
+        section="Proxies",
+        example="10.0.0.0/8",
+    )
+    forwarded_fields: Literal["x-forwarded", "forwarded"] = setting(
+        "x-forwarded",
+        "Where the proxies say it: in X-Forwarded-For, -Proto, -Host and -Prefix, or in Forwarded (RFC 7239). "
+        "Only these are read, for a proxy passes the others on from the client, unread.",
+        section="Proxies",
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        (),
+        "Hosts that clients may ask for, repeatable, such as example.com or *.example.com; any other is "
+        "answered 421. By default all.",
+        section="Proxies",
+        example="example.com",
+    )
+
     # --- Sockets
     bind: tuple[str, ...] = setting(
         (),

@@ -87,7 +87,12 @@ class TrustedProxies:
         """
         said = Hop()
         for hop in self._read(fields):
-            said = Hop(*(new if new is not None else old for new, old in zip(hop, said, strict=True)))
+            said = Hop(
+                hop.client or said.client,
+                hop.scheme or said.scheme,
+                hop.host or said.host,
+                hop.prefix or said.prefix,
+            )
             if hop.client is None or not self.trusts(hop.client):
                 break
         return said

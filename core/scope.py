@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 from .asgi import HTTP_VERSIONS, Address, Fields, HttpScope, Scope, TlsExtension, WebSocketScope
+from .proxies import Hop, TrustedProxies
 
 
 class ConnectionFacts:
@@ -16,11 +17,12 @@ class ConnectionFacts:
         secure: Whether the connection is TLS.
         root_path: The prefix under which the application is mounted.
         state: What the application left in its lifespan state; copied for each request.
+        proxies: Whom to believe about the client, if the peer is a trusted proxy; else None.
     """
 
-    __slots__ = ("_make_tls", "_tls", "client", "root_path", "secure", "server", "state")
+    __slots__ = ("_make_tls", "_tls", "client", "proxies", "root_path", "secure", "server", "state")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per fact
         self,
         client: Address | None = None,
         server: Address | None = None,
@@ -28,12 +30,14 @@ class ConnectionFacts:
         make_tls: Callable[[], TlsExtension] | None = None,
         root_path: str = "",
         state: Mapping[str, Any] | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.client = client
         self.server = server
         self.secure = make_tls is not None
         self.root_path = root_path
         self.state = state
+        self.proxies = proxies if proxies is not None and proxies.trusts(client) else None
         self._make_tls = make_tls
         self._tls: TlsExtension | None = None
 
@@ -76,6 +80,8 @@ def http_scope(
     }
     if facts.state is not None:
         scope["state"] = dict(facts.state)
+    if facts.proxies is not None:
+        _believe(facts.proxies.read(request.fields), scope, request)
     return cast(Scope, scope)
 
 
@@ -103,7 +109,27 @@ def websocket_scope(
     }
     if facts.state is not None:
         scope["state"] = dict(facts.state)
+    if facts.proxies is not None:
+        _believe(facts.proxies.read(request.fields), scope, request)
     return cast(Scope, scope)
+
+
+def _believe(said: Hop, scope: HttpScope | WebSocketScope, request: RequestHead) -> None:
+    """Put what a trusted proxy said about the client in the place of what we see of the proxy."""
+    if said.client is not None:
+        scope["client"] = said.client
+    if said.scheme is not None:
+        secure = said.scheme == b"https"
+        if scope["type"] == "http":
+            scope["scheme"] = "https" if secure else "http"
+        else:
+            scope["scheme"] = "wss" if secure else "ws"
+    if said.host is not None:
+        others = (field for field in request.fields if field[0] != b"host")
+        scope["headers"] = [(b"host", said.host), *others]
+    if said.prefix is not None:
+        scope["root_path"] += said.prefix.decode("ascii")
+        scope["path"] = scope["root_path"] + decode_path(request.path)
 
 
 def decode_path(raw: bytes) -> str:

@@ -12,6 +12,7 @@ from .config import Config
 from .dispatch import Dispatcher
 from .exchange import Connection, Waiters
 from .log import access_log
+from .proxies import AllowedHosts
 
 OpenHandshake: TypeAlias = Callable[[Fields, str, Config], Handshake]
 """Reads a WebSocket handshake from request fields and the HTTP version; raises StreamFault (an HTTP status)."""
@@ -26,6 +27,7 @@ class Worker:
         log_access: Whether requests are logged; looked up once, because it is asked per request.
         server_field: The `server` field of answers, or None.
         hsts_field: The `strict-transport-security` field of answers over TLS, or None.
+        allowed_hosts: The names under which it may be asked for; None where all are allowed.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Worker:
         self.server_field: Field | None = (b"server", server) if server else None
         hsts = b"max-age=%d" % config.hsts  # RFC 6797, 6.1.1
         self.hsts_field: Field | None = (b"strict-transport-security", hsts) if config.hsts else None
+        self.allowed_hosts = AllowedHosts(config.allowed_hosts) if config.allowed_hosts else None
         self._disconnected = Waiters()
 
     def leave(self, connection: Connection) -> None:

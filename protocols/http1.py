@@ -26,10 +26,9 @@ from ..core.asgi import Fields
 from ..core.clock import NEVER, Timed
 from ..core.errors import Disconnected, StreamFault
 from ..core.exchange import Connection, Exchange, Head, Stream, Waiters
-from ..core.http import HttpExchange
 from ..core.log import error_log, format_address, log_refusal
-from ..core.scope import ConnectionFacts, http_scope, websocket_scope
-from ..core.websocket import WebSocketExchange
+from ..core.opening import open_exchange
+from ..core.scope import ConnectionFacts
 from ..core.worker import Worker
 from .http1_head import Http1Request, measure_head, read_head
 from .http1_response import Response, refusal
@@ -343,21 +342,13 @@ class Http1Connection(asyncio.Protocol):
         self._keep_alive = self._keep_alive and request.keep_alive and not self._worker.closing
         try:
             data = request.content.read(self._buffer)
-            exchange = self._open_exchange(request)
+            exchange = open_exchange(self._worker, self, self._facts, request.head, websocket=request.upgrade)
         except StreamFault as fault:
             self._refuse(fault)
             return
         self._exchange = exchange
         self._take_content(data)
         self._worker.dispatcher.start(exchange)
-
-    def _open_exchange(self, request: Http1Request) -> HttpExchange | WebSocketExchange:
-        worker, head = self._worker, request.head
-        if not request.upgrade:
-            return HttpExchange(worker, self, http_scope(self._facts, head, self.extensions))
-        handshake = worker.open_handshake(head.fields, head.http_version, worker.config)
-        scope = websocket_scope(self._facts, head, self.extensions, handshake.subprotocols)
-        return WebSocketExchange(worker, self, scope, handshake)
 
     def _read_content(self) -> bool:
         if not self._buffer:

@@ -27,8 +27,8 @@ from ..core.errors import ConnectionFault, StreamFault
 from ..core.exchange import Connection
 from ..core.http import HttpExchange
 from ..core.log import error_log, format_address, log_refusal
-from ..core.scope import ConnectionFacts, RequestHead, http_scope, websocket_scope
-from ..core.websocket import WebSocketExchange
+from ..core.opening import open_exchange
+from ..core.scope import ConnectionFacts, RequestHead, http_scope
 from ..core.worker import Worker
 from .http2_machine import GoawayReceived, Http2Machine, PriorityChanged
 from .http2_request import Http2Request, check_content, check_trailers, read_request
@@ -285,13 +285,11 @@ class Http2Connection(asyncio.Protocol):
             raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "methods are in upper case")
         if head.method != "CONNECT":
             stream.length = request.length
-            return HttpExchange(self._worker, stream, http_scope(self._facts, head, stream.extensions))
+            return open_exchange(self._worker, stream, self._facts, head, websocket=False)
         if request.protocol != b"websocket":
             raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is for WebSocket alone (RFC 8441)")
         stream.tunnel = True
-        handshake = self._worker.open_handshake(head.fields, head.http_version, config)
-        scope = websocket_scope(self._facts, head, stream.extensions, handshake.subprotocols)
-        return WebSocketExchange(self._worker, stream, scope, handshake)
+        return open_exchange(self._worker, stream, self._facts, head, websocket=True)
 
     def _read_hints(self, stream: Http2Stream, fields: Fields) -> None:
         for name, value in fields:
@@ -535,6 +533,7 @@ class Http2Connection(asyncio.Protocol):
         self._phase = Phase.CLOSED
         self.deadline = NEVER
         self._worker.clock.forget(self)
+        self._starting.clear()
         for stream in list(self._streams.values()):
             self._drop(stream)
         self._worker.leave(self)

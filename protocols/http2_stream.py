@@ -44,12 +44,13 @@ class Carrier(Protocol):
         """Send PUSH_PROMISE and start the application for it."""
 
 
-_EXTENSIONS: Final[dict[str, dict[str, Any]]] = {
-    "http.response.early_hint": {},
+# A pushed stream cannot push (RFC 9113, 8.4); and h2 has no interim responses on one.
+_EXTENSIONS_PUSHED: Final[dict[str, dict[str, Any]]] = {
     "http.response.pathsend": {},
     "http.response.trailers": {},
     "http.response.zerocopysend": {},
 }
+_EXTENSIONS: Final = {**_EXTENSIONS_PUSHED, "http.response.early_hint": {}}
 _EXTENSIONS_PUSH: Final = {**_EXTENSIONS, "http.response.push": {}}
 _EXTENSIONS_WEBSOCKET: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}}
 
@@ -121,8 +122,9 @@ class Http2Stream:
         """What works on this stream."""
         if self.tunnel:
             return _EXTENSIONS_WEBSOCKET
-        # A pushed stream, which has an even number, cannot push (RFC 9113, 8.4).
-        return _EXTENSIONS_PUSH if self.id % 2 and self._carrier.push_allowed else _EXTENSIONS
+        if self.id % 2 == 0:
+            return _EXTENSIONS_PUSHED
+        return _EXTENSIONS_PUSH if self._carrier.push_allowed else _EXTENSIONS
 
     @property
     def writable(self) -> bool:

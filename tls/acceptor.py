@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.clock import NEVER, Clock, Timed
 from ..core.config import Config
 from ..core.log import error_log
+from ..core.proxies import TrustedProxies
 from .arrival import ClearArrival, ContextFor, HandlerFactory, Handlers, Reception, TlsArrival
 from .handshake import alpn_protocols
 
@@ -45,6 +46,7 @@ class Acceptor:
         config: Config,
         context_for: ContextFor | None = None,
         state: Mapping[str, Any] | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.deadline = NEVER
         self._listener = listener
@@ -59,6 +61,7 @@ class Acceptor:
             context_for=context_for,
             alpn=frozenset(name.encode() for name in alpn_protocols(config)),
             state=state,
+            proxies=proxies,
         )
 
     def start(self) -> None:

@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from ..core.clock import Clock
 from ..core.config import Config
 from ..core.log import error_log, format_address
+from ..core.proxies import TrustedProxies
 from ..core.scope import ConnectionFacts
 from ..core.sockets import address_of
 from .client_hello import HANDSHAKE_RECORD, MAX_BYTES, bytes_wanted, read_client_hello
@@ -70,6 +71,7 @@ class Reception:
     context_for: ContextFor | None
     alpn: frozenset[bytes]
     state: Mapping[str, Any] | None
+    proxies: TrustedProxies | None
     arrivals: set["Arrival"] = field(default_factory=set)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -183,6 +185,7 @@ class Arrival(asyncio.Protocol):
             make_tls=partial(tls_extension, session) if session is not None else None,
             root_path=reception.config.root_path,
             state=reception.state,
+            proxies=reception.proxies,
         )
 
     def _leave(self) -> None:

@@ -11,7 +11,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 
-def test_every_package_folder_is_listed():
+def test_every_package_folder_is_listed() -> None:
     folders = {
         file.parent.relative_to(ROOT)
         for file in ROOT.glob("*/**/__init__.py")
@@ -22,16 +22,16 @@ def test_every_package_folder_is_listed():
     )
 
 
-def test_every_data_file_that_is_listed_is_there():
+def test_every_data_file_that_is_listed_is_there() -> None:
     for name in SETUPTOOLS["package-data"]["alphorn"]:
         assert (ROOT / name).is_file(), name
 
 
-def test_the_version_is_written_once_and_agrees():
+def test_the_version_is_written_once_and_agrees() -> None:
     assert PYPROJECT["project"]["version"] == alphorn.__version__ == importlib.metadata.version("alphorn")
 
 
-def test_no_module_but_alphorn_is_installed():
+def test_no_module_but_alphorn_is_installed() -> None:
     files = importlib.metadata.files("alphorn") or []
     tops = {file.parts[0] for file in files if file.parts[0] not in ("..", "__pycache__")}
     assert {top for top in tops if not top.endswith(".dist-info") and not top.startswith("__editable__")} <= {
@@ -39,7 +39,7 @@ def test_no_module_but_alphorn_is_installed():
     }
 
 
-def test_no_module_of_the_root_hides_one_of_the_standard_library():
+def test_no_module_of_the_root_hides_one_of_the_standard_library() -> None:
     import sys
 
     assert not {file.stem for file in ROOT.glob("*.py")} & set(sys.stdlib_module_names)

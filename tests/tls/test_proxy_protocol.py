@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from alphorn.core.asgi import Address
 from alphorn.core.errors import ConnectionFault
 from alphorn.tls.proxy_protocol import SIGNATURE_2, ProxyHeader, read_proxy_header
 
@@ -41,12 +42,14 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("data", "client", "server"), HEADERS)
-def test_a_header_is_read_and_what_follows_is_left(data, client, server):
+def test_a_header_is_read_and_what_follows_is_left(
+    data: bytes, client: Address | None, server: Address | None
+) -> None:
     assert read_proxy_header(data + b"GET / HTTP/1.1\r\n") == ProxyHeader(len(data), client, server)
 
 
 @pytest.mark.parametrize("data", [header[0] for header in HEADERS])
-def test_a_part_of_a_header_asks_for_more(data):
+def test_a_part_of_a_header_asks_for_more(data: bytes) -> None:
     for length in range(len(data)):
         assert read_proxy_header(data[:length]) is None
 
@@ -74,7 +77,7 @@ def test_a_part_of_a_header_asks_for_more(data):
         version_2(0x21, 0x21, packed(IPV4)),
     ],
 )
-def test_anything_else_is_a_fault(data):
+def test_anything_else_is_a_fault(data: bytes) -> None:
     with pytest.raises(ConnectionFault):
         read_proxy_header(data)
 
@@ -85,7 +88,7 @@ def test_anything_else_is_a_fault(data):
     | st.binary(max_size=120).map(b"PROXY ".__add__)
 )
 @example(b"PROXY TCP4 \xff \xff 1 1\r\n")
-def test_arbitrary_bytes_are_a_header_a_beginning_or_a_fault(data):
+def test_arbitrary_bytes_are_a_header_a_beginning_or_a_fault(data: bytes) -> None:
     with contextlib.suppress(ConnectionFault):
         header = read_proxy_header(data)
         assert header is None or 0 < header.length <= len(data)

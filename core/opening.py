@@ -1,0 +1,48 @@
+"""The door of the core: from a request head that a wire has read to the exchange that serves it."""
+
+from http import HTTPStatus
+
+from .asgi import Scope
+from .errors import StreamFault
+from .exchange import Stream
+from .http import HttpExchange
+from .scope import ConnectionFacts, RequestHead, http_scope, websocket_scope
+from .websocket import WebSocketExchange
+from .worker import Worker
+
+
+def open_exchange(
+    worker: Worker, stream: Stream, facts: ConnectionFacts, head: RequestHead, *, websocket: bool
+) -> HttpExchange | WebSocketExchange:
+    """Make the exchange of a request; the wire feeds it, then has the dispatcher start it.
+
+    Args:
+        worker: What the connection shares with its siblings.
+        stream: The wire's half.
+        facts: Of the connection.
+        head: The request, checked.
+        websocket: Whether it is the opening handshake of a WebSocket.
+
+    Raises:
+        StreamFault: It is refused; the code is the HTTP status to answer.
+    """
+    if not websocket:
+        scope = http_scope(facts, head, stream.extensions)
+        _check_host(worker, scope)
+        return HttpExchange(worker, stream, scope)
+    handshake = worker.open_handshake(head.fields, head.http_version, worker.config)
+    scope = websocket_scope(facts, head, stream.extensions, handshake.subprotocols)
+    _check_host(worker, scope)
+    return WebSocketExchange(worker, stream, scope, handshake)
+
+
+def _check_host(worker: Worker, scope: Scope) -> None:
+    """Hold the authority against `--allowed-hosts`: 421 says that this server does not speak for it.
+
+    (RFC 9110, 15.5.20; an application that builds links from Host must not be told just any.)
+    """
+    if worker.allowed_hosts is None:
+        return
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    if host not in worker.allowed_hosts:
+        raise StreamFault(HTTPStatus.MISDIRECTED_REQUEST, "this server does not serve that host")
