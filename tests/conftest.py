@@ -26,6 +26,7 @@ INSTALL_HINTS = {
     "nghttp": "apt install nghttp2-client / brew install nghttp2",
     "node": "apt install nodejs / brew install node",
     "openssl": "apt install openssl / brew install openssl",
+    "sslyze": "pipx install sslyze",
 }
 
 
