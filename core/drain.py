@@ -1,10 +1,11 @@
 """The end of a worker's connections: announced, bounded, and told to the operator second by second."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from .clock import TICK_SECONDS, Clock, Timed
+from .dispatch import Call
 from .http import HttpExchange
 from .log import error_log, escape, format_address
 from .worker import Worker
@@ -63,18 +64,24 @@ async def drain(worker: Worker, grace: float) -> bool:
         connection.shutdown()
     try:
         with Report(worker.clock, lambda: _what_remains(worker)):
-            over = worker.clock.now() + grace
-            if await _gone_within(worker, min(grace, _DEAF_SECONDS)):
-                return True
-            # Starlette's StreamingResponse, for one, never asks; its client loses nothing by this.
-            worker.dispatcher.cancel(lambda call: isinstance(call, HttpExchange) and call.deaf)
-            if await _gone_within(worker, over - worker.clock.now()):
-                return True
-            return await _cut_short(worker, grace)
+            complete = await _finish(worker, grace) or await _cut_short(worker, grace)
     finally:
         worker.dispatcher.cancel()
         for connection in list(worker.connections):
             connection.terminate()
+    await _within(_FLUSH_SECONDS, worker, worker.wait_disconnected)
+    return complete
+
+
+async def _finish(worker: Worker, grace: float) -> bool:
+    """Wait for everybody; tell whether they were done when the grace period was over."""
+    over = worker.clock.now() + grace
+    everybody = (worker.dispatcher.wait_idle, worker.wait_disconnected)
+    if await _within(min(grace, _DEAF_SECONDS), worker, *everybody):
+        return True
+    # Starlette's StreamingResponse, for one, never asks; its client loses nothing by this.
+    worker.dispatcher.cancel(lambda call: isinstance(call, HttpExchange) and call.deaf)
+    return await _within(over - worker.clock.now(), worker, *everybody)
 
 
 async def _cut_short(worker: Worker, grace: float) -> bool:
@@ -83,32 +90,29 @@ async def _cut_short(worker: Worker, grace: float) -> bool:
     Returns:
         Whether there was nothing but bytes that had yet to leave.
     """
+    idle, disconnected = worker.dispatcher.wait_idle, worker.wait_disconnected
     running = worker.dispatcher.running
     if not running:
-        return await _gone_within(worker, _FLUSH_SECONDS)
+        return await _within(_FLUSH_SECONDS, worker, disconnected)
     error_log.warning("after %g seconds still %s: cancelling", grace, _what_remains(worker))
     for call in running:
         if isinstance(call, HttpExchange):  # a WebSocket was told at once
             call.feed_eof()
-    if await _gone_within(worker, _LAST_WORDS_SECONDS):
-        return False
-    worker.dispatcher.cancel()
-    try:
-        async with worker.clock.timeout(_CANCEL_SECONDS):
-            await worker.dispatcher.wait_idle()
-    except TimeoutError:
+    if not await _within(_LAST_WORDS_SECONDS, worker, idle, disconnected):
+        worker.dispatcher.cancel()
+        await _within(_CANCEL_SECONDS, worker, idle)
         for call in worker.dispatcher.running:
-            error_log.error("%s: the application ignores its cancellation", escape(call.scope["path"]))
-    await _gone_within(worker, _FLUSH_SECONDS)
+            error_log.error("%s: the application ignores its cancellation", _path(call))
+        await _within(_FLUSH_SECONDS, worker, disconnected)
     return False
 
 
-async def _gone_within(worker: Worker, seconds: float) -> bool:
-    """Wait until no application runs and nobody is connected; tell whether that came in time."""
+async def _within(seconds: float, worker: Worker, *waits: Callable[[], Awaitable[None]]) -> bool:
+    """Wait for one thing after the other; tell whether all of them came in time."""
     try:
         async with worker.clock.timeout(seconds):
-            await worker.dispatcher.wait_idle()
-            await worker.wait_disconnected()
+            for wait in waits:
+                await wait()
     except TimeoutError:
         return False
     return True
@@ -119,13 +123,21 @@ def _what_remains(worker: Worker) -> str:
     connections = _count(len(worker.connections), "connection")
     if not running:
         return f"{connections} to take what was answered"
-    named = [
-        f"{escape(call.scope['path'])} of {format_address(call.scope['client'])}"
-        for call in running[:_NAMED_IN_REPORT]
-    ]
+    named = [f"{_path(call)} of {_client(call)}" for call in running[:_NAMED_IN_REPORT]]
     if len(running) > _NAMED_IN_REPORT:
         named.append("...")
     return f"{_count(len(running), 'request')} ({', '.join(named)}), {connections}"
+
+
+def _path(call: Call) -> str:
+    return escape(str(call.scope.get("path")))  # the scope is the application's, to spoil as it likes
+
+
+def _client(call: Call) -> str:
+    try:
+        return format_address(call.scope["client"])
+    except (LookupError, TypeError, ValueError):
+        return "-"
 
 
 def _count(number: int, noun: str) -> str:

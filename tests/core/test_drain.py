@@ -190,6 +190,41 @@ async def test_the_report_counts_and_names(
     await task
 
 
+async def test_a_scope_that_the_application_spoilt_does_not_spoil_the_drain(
+    worker: Worker, app: SteeredApp, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = Request("/")
+    worker.dispatcher.start(request)
+    call = await app.next_call()
+    del request.scope["path"]
+    request.scope["client"] = "somebody"
+    task = await draining(worker)
+    clock.advance(GRACE)
+    await turns()
+    clock.advance(1)
+    assert await call.cancelled_or_done() == "cancelled"
+    assert not await task
+    assert "1 request (None of -), 0 connections" in caplog.text
+
+
+async def test_a_connection_that_is_terminated_is_gone_before_the_drain_is_over(
+    worker: Worker, clock: ManualClock
+) -> None:
+    class Asynchronous(Connection):
+        """Like a transport: what was lost is told in a later turn of the loop."""
+
+        def terminate(self) -> None:
+            asyncio.get_running_loop().call_soon(self.leave)
+
+    Asynchronous(worker)
+    task = await draining(worker)
+    clock.advance(GRACE)
+    await turns()
+    clock.advance(1)
+    assert not await task
+    assert not worker.connections
+
+
 def test_a_report_is_made_every_second_while_its_block_runs(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
