@@ -26,7 +26,10 @@ from support.certificates import Pair  # noqa: E402 - found through the line abo
 from support.process import ServerProcess  # noqa: E402
 
 VERSION: Final = "v0.0.0-20200804131034-70ac22940108"
-"""The newest commit of its main branch; its releases are older and not in the form that Go installs."""
+"""A commit by its pseudo-version: Go does not install the tags, whose go.mod lacks the major version.
+
+Newer commits of the main branch did not resolve where this was written; try one again when it is renewed.
+"""
 
 CASES: Final = 147
 SECONDS_PER_CASE: Final = "5"

@@ -19,8 +19,8 @@ def judge(certificate: Pair | None) -> Counts:
 
 
 @pytest.mark.timeout(300)  # the first run builds the program
-@pytest.mark.parametrize("secure", [True, False], ids=["tls", "clear"])
-def test_h2spec_finds_nothing_to_mend(secure: bool, certificate: Pair) -> None:
-    counts = judge(certificate if secure else None)
-    assert counts.failed == ()
-    assert counts.passed == counts.total == h2spec.CASES
+def test_h2spec_finds_nothing_to_mend_over_tls_and_in_the_clear(certificate: Pair) -> None:
+    for pair in certificate, None:
+        counts = judge(pair)
+        assert counts.failed == ()
+        assert counts.passed == counts.total == h2spec.CASES
