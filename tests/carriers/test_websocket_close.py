@@ -8,7 +8,7 @@ import pytest
 
 from alphorn.core.asgi import Message
 from alphorn.core.errors import Disconnected, UnexpectedMessage
-from support.carrier import HTTP2_CLEAR, HTTP2_TLS
+from support.carrier import HTTP1_CLEAR, HTTP2_CLEAR, HTTP2_TLS
 from support.clock import ManualClock
 from support.conversation import complaints, settled
 from support.http2_client import Http2Client
@@ -17,6 +17,9 @@ from support.steered_app import Call, SteeredApp
 from support.talk import BeginTalk
 from support.waiting import stays_pending
 from support.websocket_client import Close, WebSocketClient
+
+# Each of many cases once over each version of HTTP; TLS carries the same bytes.
+in_the_clear = pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP2_CLEAR], ids=str)
 
 TEXT, CLOSE = 1, 8
 
@@ -134,6 +137,7 @@ async def test_the_servers_own_error_is_not_logged_when_it_leaks(
 # ------------------------------------------------------------------ by the application
 
 
+@in_the_clear
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
@@ -161,6 +165,7 @@ async def test_the_applications_code_and_reason_reach_the_client(
     assert await call.receive() == disconnect(expected.code, expected.reason)  # as the client echoes them
 
 
+@in_the_clear
 @pytest.mark.parametrize(
     "message",
     [
@@ -321,8 +326,8 @@ async def test_defect_15_a_shutdown_closes_with_1012_and_tells_the_application_a
     assert await websocket.receive() == Close(1012, "server shutting down")
     assert not stopping.done()  # until the application has returned
     call.finish()
+    await leave(websocket)
     await stopping
-    assert await websocket.wait_closed()
 
 
 async def test_a_shutdown_does_not_wait_long_for_a_client_that_does_not_answer(
@@ -336,8 +341,7 @@ async def test_a_shutdown_does_not_wait_long_for_a_client_that_does_not_answer(
     await call.cancelled_or_done()
     clock.advance(11)
 
-    assert await websocket.wait_closed()
-    websocket.exchange._client.close()
+    await leave(websocket)
     await stopping
 
 
@@ -373,6 +377,7 @@ async def test_a_handshake_under_way_during_a_shutdown_is_left_to_the_applicatio
     assert await websocket.receive() == Close(1012, "server shutting down")
     assert await call.receive() == disconnect(1012, "server shutting down")
     call.finish()
+    await leave(websocket)
     await stopping
 
 
@@ -382,8 +387,10 @@ async def test_a_handshake_under_way_during_a_shutdown_may_be_refused(serve: Ser
     await settled(lambda: 0)
     await close(call)
 
-    assert (await (await answer).denial()).status == 403
+    websocket = await answer
+    assert (await websocket.denial()).status == 403
     call.finish()
+    websocket.exchange._client.close()
     await stopping
 
 
@@ -393,7 +400,14 @@ async def test_an_application_that_ignores_the_shutdown_is_cancelled(serve: Serv
 
     assert await call.cancelled_or_done() == "cancelled"
     assert await websocket.receive() == Close(1012, "server shutting down")
+    await leave(websocket)
     await stopping
+
+
+async def leave(websocket: WebSocketClient) -> None:
+    """Go as soon as the server has ended the connection or stream."""
+    assert await websocket.wait_closed()
+    websocket.exchange._client.close()
 
 
 # ------------------------------------------------------------------ what is left

@@ -32,7 +32,7 @@ def numbered(number: int, size: int) -> bytes:
 
 async def test_a_client_that_floods_is_stopped_until_the_application_receives(talk: BeginTalk) -> None:
     websocket, call = await talk()
-    size, count = 64 * 1024, 384  # 24 MiB: more than the kernel holds between the two
+    size, count = 64 * 1024, 192  # 12 MiB: more than the kernel holds between the two
     sending = asyncio.ensure_future(flood(websocket, size, count))
     await settled(lambda: wire_of(websocket).sent)
     assert await stays_pending(sending)
@@ -108,7 +108,7 @@ def wire_of(websocket: WebSocketClient) -> Wire:
 
 async def test_an_application_that_floods_waits_until_the_client_reads(talk: BeginTalk) -> None:
     websocket, call = await talk(receive_window=64 * 1024)
-    size, count = 64 * 1024, 256  # 16 MiB
+    size, count = 64 * 1024, 192  # 12 MiB
     sent: list[int] = []
     sending = asyncio.ensure_future(send_all(call, size, count, sent))
     await settled(lambda: len(sent))
@@ -317,10 +317,10 @@ async def test_a_client_is_not_blamed_for_an_application_that_does_not_receive(
 ) -> None:
     """Its pong may wait behind messages that we do not read."""
     websocket, call = await talk(clock=clock, ws_ping_interval=20, ws_ping_timeout=10)
-    sending = asyncio.ensure_future(flood(websocket, 64 * 1024, 384))
+    sending = asyncio.ensure_future(flood(websocket, 64 * 1024, 192))
     await settled(lambda: wire_of(websocket).sent)
     clock.advance(1000)
-    for number in range(384):
+    for number in range(192):
         assert (await call.receive())["bytes"][:4] == number.to_bytes(4)
     await sending
     await websocket.ping()

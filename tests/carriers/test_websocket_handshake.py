@@ -18,6 +18,8 @@ from support.talk import BeginTalk
 from support.waiting import stays_pending
 from support.websocket_client import WebSocketClient
 
+# Each of many cases once over each version of HTTP; TLS carries the same bytes.
+in_the_clear = pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP2_CLEAR], ids=str)
 over_http1 = pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP1_TLS], ids=str)
 over_http2 = pytest.mark.parametrize("carrier", [HTTP2_CLEAR, HTTP2_TLS], ids=str)
 
@@ -119,6 +121,7 @@ async def test_without_a_choice_no_subprotocol_is_named(talk: BeginTalk) -> None
     assert (await answer).subprotocol is None
 
 
+@in_the_clear
 @pytest.mark.parametrize("chosen", ["soap", "", b"chat", 1])
 async def test_a_subprotocol_that_was_not_offered_is_refused(talk: BeginTalk, chosen: object) -> None:
     _, call, answer = await talk.knock(subprotocols=["chat"])
@@ -180,6 +183,7 @@ async def test_what_only_the_server_says_is_not_taken_from_the_headers_of_accept
     assert (await call.receive())["text"] == "works"
 
 
+@in_the_clear
 @pytest.mark.parametrize(
     "headers",
     [
@@ -207,6 +211,7 @@ async def test_headers_that_cannot_be_sent_are_refused_before_anything_is(
     assert (await answer).accepted
 
 
+@in_the_clear
 @pytest.mark.parametrize(
     "message",
     [
@@ -323,7 +328,7 @@ async def test_another_version_is_refused_with_the_one_that_works_over_http2(
     assert not app.called_again
 
 
-@over_http1
+@pytest.mark.parametrize("carrier", [HTTP1_CLEAR], ids=str)
 @pytest.mark.parametrize(
     "key",
     [
