@@ -20,6 +20,7 @@ settings.register_profile("alphorn", deadline=None)
 settings.load_profile("alphorn")
 
 INSTALL_HINTS = {
+    "chromium": "apt install chromium / brew install --cask chromium, as `chromium` on PATH",
     "curl": "apt install curl / brew install curl",
     "h2load": "apt install nghttp2-client / brew install nghttp2",
     "h2spec": "see https://github.com/summerwind/h2spec/releases",
