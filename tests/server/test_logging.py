@@ -1,13 +1,12 @@
 """The two logs: what a line says, what never gets into one, and whose configuration counts."""
 
 import asyncio
-import contextlib
 import io
 import logging
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from alphorn.core.log import (
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP_CARRIERS, WEBSOCKET_CARRIERS, Carrier
 from support.clock import ManualClock
 from support.conversation import settled
+from support.logs import unconfigured
 from support.process import ServerProcess
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp
@@ -253,20 +253,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@contextlib.contextmanager
-def unconfigured() -> Iterator[None]:
-    """As in a process where nobody has configured logging: pytest does, during the test itself."""
-    kept = [(logger, logger.handlers, logger.level) for logger in (logging.root, error_log, access_log)]
-    for logger, _, _ in kept:
-        logger.handlers = []
-    try:
-        yield
-    finally:
-        for logger, handlers, level in kept:
-            logger.handlers = handlers
-            logger.setLevel(level)
 
 
 @unconfigured()

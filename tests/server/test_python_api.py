@@ -16,6 +16,7 @@ from alphorn import Config, Server
 from alphorn.core.asgi import Receive, Scope, Send
 from alphorn.core.errors import ApplicationFailed, ConfigError
 from alphorn.server import run
+from support.logs import unconfigured
 from support.steered_app import accept_lifespan
 from support.waiting import within
 
@@ -229,6 +230,7 @@ except ConfigError as error:
     assert done.stdout == "--loop uvloop: it is not installed; `pip install uvloop`\n"
 
 
+@unconfigured()
 def test_a_bad_bind_is_known_before_the_application_is_loaded() -> None:
     with pytest.raises(ConfigError, match="nonsense"):
         run("no_such_module:app", bind=("nonsense",))

@@ -64,6 +64,12 @@ async def until_disconnect(call: Call) -> None:
         pass
 
 
+def listen(caplog: pytest.LogCaptureFixture) -> None:
+    """From now on, catch what the server tells its operator."""
+    caplog.set_level(logging.INFO, "alphorn.error")
+    caplog.clear()
+
+
 def news(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "alphorn.error"]
 
@@ -520,7 +526,7 @@ async def test_every_second_a_line_says_what_is_waited_for(
 ) -> None:
     client, exchange, call = await begin(target="/slow%0areport?secret", clock=clock, graceful_timeout=GRACE)
     host, port = call.scope["client"]
-    caplog.set_level(logging.INFO, "alphorn.error")
+    listen(caplog)
     stopping = await stop()
     assert news(caplog) == []
     clock.advance(3)
@@ -541,7 +547,7 @@ async def test_of_many_requests_a_few_are_named(
 ) -> None:
     client, _, call = await begin(clock=clock, graceful_timeout=GRACE)
     calls = [call, *[(await begin.on(client, target=f"/{number}")).call for number in range(4)]]
-    caplog.set_level(logging.INFO, "alphorn.error")
+    listen(caplog)
     stopping = await stop()
     clock.advance(1)
     (line,) = news(caplog)
@@ -580,7 +586,7 @@ async def test_a_slow_shutdown_of_the_application_is_reported_too(
     await lifespan.receive()
     await lifespan.send({"type": "lifespan.startup.complete"})
     await starting
-    caplog.set_level(logging.INFO, "alphorn.error")
+    listen(caplog)
     stopping = await stop()
     assert await lifespan.receive() == {"type": "lifespan.shutdown"}
     clock.advance(60)
