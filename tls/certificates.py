@@ -60,7 +60,7 @@ def describe(certfile: str) -> CertificateInfo:
         ConfigError: The file cannot be read or has no certificate.
     """
     named = f"--certfile {certfile}"
-    content = _read(certfile, named)
+    content = read_file(certfile, named)
     if b"-----BEGIN CERTIFICATE-----" not in content:
         raise ConfigError(f"{named}: no PEM certificate in it; convert it with `openssl x509 -inform der`")
     try:
@@ -120,7 +120,7 @@ def load_pair(context: ssl.SSLContext, pair: CertificatePair, password: Password
     certfile, keyfile = pair
     info = describe(certfile)
     key = f"--keyfile {keyfile}" if keyfile else f"--certfile {certfile}"
-    if b"PRIVATE KEY-----" not in _read(keyfile or certfile, key):
+    if b"PRIVATE KEY-----" not in read_file(keyfile or certfile, key):
         mend = "give a PEM file that has one" if keyfile else "give it with --keyfile"
         raise ConfigError(f"{key}: no private key in it; {mend}")
     encrypted = False
@@ -153,7 +153,12 @@ def load_pair(context: ssl.SSLContext, pair: CertificatePair, password: Password
 _MISMATCH = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 
 
-def _read(path: str, named: str) -> bytes:
+def read_file(path: str, named: str) -> bytes:
+    """Read a file that the settings name.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except OSError as error:

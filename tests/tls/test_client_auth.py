@@ -132,6 +132,22 @@ def test_a_certificate_under_a_revoked_intermediate_is_refused(
                 let_in(server, mine)
 
 
+def test_with_revocation_lists_an_intermediate_needs_its_root_beside_it(
+    pair: Pair, tmp_path: Path, write: Callable[[str], str]
+) -> None:
+    root = Authority("Root")
+    intermediate = Authority("Intermediate", above=root)
+    settings = {"client_auth": "required", "client_crl": write(intermediate.revoke() + root.revoke())}
+    cafile = write(intermediate.own_pem)
+    with pytest.raises(ConfigError) as caught:
+        context_of(pair, client_ca=cafile, **settings)
+    assert str(caught.value).startswith(
+        f"--client-ca {cafile}: CN=Intermediate is no root; add the authority above"
+    )
+    server = context_of(pair, client_ca=write(intermediate.own_pem + root.pem), **settings)
+    assert let_in(server, intermediate.issue(tmp_path)) == "CN=Test leaf"
+
+
 def test_without_the_list_of_an_authority_its_certificates_are_refused(
     pair: Pair, tmp_path: Path, write: Callable[[str], str]
 ) -> None:
