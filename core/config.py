@@ -56,7 +56,7 @@ class Config:
         (),
         "Networks of the proxies in front, repeatable, such as 10.0.0.0/8, or * for everybody: what they say "
         "about the client is believed, read from the right. Whoever connects over a unix socket always is. "
-        "(Uvicorn trusts 127.0.0.1, Daphne everybody; a field from elsewhere proves nothing.)",
+        "(Uvicorn trusts 127.0.0.1, Daphne everybody; a field from elsewhere proves nothing).",
         section="Proxies",
         example="10.0.0.0/8",
     )

@@ -221,7 +221,7 @@ class Setting:
         if match is None or scale is None:
             return text
         if self.kind is int:
-            return text if "." in match[1] else int(match[1]) * int(scale)
+            return text if "." in match[1] or scale < 1 else int(match[1]) * int(scale)
         return float(match[1]) * scale
 
     def _type_problem(self, value: object) -> str:

@@ -60,6 +60,7 @@ service another name, or set `enableServiceLinks: false`.
 | text | `/api` | `"/api"` | `"/api"` |
 | several texts | `-b :80 -b :81`; `SERVE_BIND=:80,:81` | `[":80", ":81"]` | `(":80", ":81")` |
 
+One text where several may stand needs no brackets: `bind = ":80"` in TOML, `run(app, bind=":80")` in Python.
 Where a text or a file may be missing, the empty text says that it is: `--certfile ""` takes back what a file says.
 """
 

@@ -287,6 +287,22 @@ async def test_a_client_whose_certificate_will_not_do_is_told_by_an_alert(
     assert line.endswith(f": connection failed: {reason}")
 
 
+async def test_a_client_that_goes_on_after_its_alert_is_dropped_at_once(
+    tls: ServerContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that speaks TLS 1.3 may have sent its request before it hears that it is refused."""
+    caplog.set_level(logging.DEBUG, "alphorn.error")
+    async with open_door(Config(handshake_timeout=30), tls) as door:
+        _, writer = await asyncio.open_connection("localhost", door.port, ssl=client_with(None))
+        writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        await door.wait_for_undecided(0)
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            writer.close()
+            await writer.wait_closed()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "alphorn.error"]
+    assert line.endswith("connection failed: PEER_DID_NOT_RETURN_A_CERTIFICATE")
+
+
 async def test_a_client_that_does_not_leave_after_its_alert_is_dropped(tls: ServerContext) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_with(None).wrap_bio(incoming, outgoing, server_hostname="localhost")
