@@ -64,7 +64,7 @@ def curl(program: str, carrier: Carrier, server: ServerProcess, *arguments: str)
         [program, "--silent", "--show-error", flags.get(carrier, "--http1.1"), *trust, *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         check=False,
     )
     assert done.returncode == 0, done.stderr
