@@ -24,30 +24,15 @@ from .clock import NEVER
 from .codec import Close, Codec, Handshake, Ping, Pong, TooBig, Violation
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, Stream, Waiters
-from .fields import checked_fields
 from .http import HttpExchange
 from .log import log_request
+from .websocket_messages import read_accept, read_close, read_denial, read_send
 from .worker import Worker
 
 _HIGH: Final = 64 * 1024
 
 # Close codes (RFC 6455, 7.4.1; 1012: the IANA registry).
-_NORMAL, _NO_CODE, _ABNORMAL, _TOO_BIG, _INTERNAL_ERROR, _RESTART = 1000, 1005, 1006, 1009, 1011, 1012
-
-# What only the server says in the head that accepts (RFC 9110, 7.6.1; RFC 6455, 4.2.2).
-_SERVER_ONLY: Final = frozenset(
-    (
-        b"connection",
-        b"content-length",
-        b"keep-alive",
-        b"proxy-connection",
-        b"sec-websocket-accept",
-        b"sec-websocket-extensions",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
+_NORMAL, _ABNORMAL, _TOO_BIG, _INTERNAL_ERROR, _RESTART = 1000, 1006, 1009, 1011, 1012
 
 
 class State(Enum):
@@ -260,15 +245,8 @@ class WebSocketExchange:
         move(self, message)
 
     def _accept(self, message: Message) -> None:
-        subprotocol = message.get("subprotocol")
-        if subprotocol is not None and not isinstance(subprotocol, str):
-            raise UnexpectedMessage(f"a subprotocol is a str, not {type(subprotocol).__name__}")
-        fields = checked_fields(message.get("headers") or (), without=_SERVER_ONLY)
+        subprotocol, fields = read_accept(message)
         names = {name for name, _ in fields}
-        if b"sec-websocket-protocol" in names:
-            raise UnexpectedMessage(
-                "'sec-websocket-protocol' is not a header to accept with: say subprotocol"
-            )
         if b"date" not in names:
             fields.append((b"date", self._worker.clock.date))
         if b"server" not in names and self._worker.server_field is not None:
@@ -287,35 +265,18 @@ class WebSocketExchange:
             self.shutdown()
 
     def _send_message(self, message: Message) -> None:
-        text, data = message.get("text"), message.get("bytes")
-        if (text is None) == (data is None):
-            raise UnexpectedMessage("websocket.send has either bytes or text, and not both")
-        payload = data if text is None else text
-        if text is not None and not isinstance(text, str):
-            raise UnexpectedMessage(f"text is a str, not {type(text).__name__}")
-        if data is not None and not isinstance(data, bytes):
-            if not isinstance(data, bytearray | memoryview):
-                raise UnexpectedMessage(f"bytes are bytes, not {type(data).__name__}")
-            payload = bytes(data)
+        payload = read_send(message)
         assert self._codec is not None
         try:
-            frame = self._codec.message(payload)  # type: ignore[arg-type] # str or bytes, as checked above
+            frame = self._codec.message(payload)
         except UnicodeEncodeError as error:  # half of a surrogate pair
             raise UnexpectedMessage(f"text is not Unicode: {error}") from error
         self._sent_bytes += len(frame)
         self._stream.send(None, frame, False)
 
     def _close_message(self, message: Message) -> None:
-        code, reason = message.get("code", _NORMAL), message.get("reason") or ""
-        code = _NORMAL if code is None else code
-        if not isinstance(code, int) or not (code == _NO_CODE or _is_sendable(code)):
-            raise UnexpectedMessage(f"{code!r} is not a close code that may be sent (RFC 6455, 7.4)")
-        if not isinstance(reason, str):
-            raise UnexpectedMessage(f"a reason is a str, not {type(reason).__name__}")
-        try:
-            self._close(code, reason)
-        except UnicodeEncodeError as error:
-            raise UnexpectedMessage(f"the reason is not Unicode: {error}") from error
+        code, reason = read_close(message)
+        self._close(code, reason)
         self._closed_by_app = True
         self._drop_messages()
 
@@ -326,11 +287,8 @@ class WebSocketExchange:
     def _start_denial(self, message: Message) -> None:
         if "websocket.http.response" not in self.scope["extensions"]:
             raise UnexpectedMessage("'websocket.http.response' is not among the extensions of this scope")
-        status = message.get("status")
-        if isinstance(status, int) and 200 <= status < 300:  # over HTTP/2 that would accept (RFC 8441, 4)
-            raise UnexpectedMessage(f"{status} does not deny a websocket: say 300 or more")
         denial = HttpExchange(self._worker, self._stream, self.scope)
-        denial.act({"type": "http.response.start", "status": status, "headers": message.get("headers") or ()})
+        denial.act(read_denial(message))
         self._deny_with(denial)
 
     def _deny(self, message: Message) -> None:
@@ -501,11 +459,6 @@ class WebSocketExchange:
         if self._worker.log_access:
             seconds = self._worker.clock.now() - self._started_at
             log_request(self.scope, self._status, self._sent_bytes, seconds)
-
-
-def _is_sendable(code: int) -> bool:
-    """Whether an endpoint may put this code into a close frame (RFC 6455, 7.4)."""
-    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
 
 
 _Move: TypeAlias = Callable[[WebSocketExchange, Message], None]
