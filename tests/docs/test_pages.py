@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from alphorn.core.codec import Codec, Handshake
 from alphorn.core.config import SETTINGS
+from alphorn.core.exchange import Connection, Exchange, Stream
 from alphorn.core.settings import APP, CONFIG_VARIABLE, gather
 from support.pages import PAGES, ROOT, Block, Page
 
@@ -94,6 +96,13 @@ def test_every_module_has_its_place_in_the_architecture() -> None:
     for room in ("", "core", "protocols", "tls"):
         for module in (ROOT / room).glob("*.py"):
             assert module.name in described or module.name == "__init__.py", f"{room}/{module.name}"
+
+
+@pytest.mark.parametrize("seam", [Stream, Exchange, Connection, Handshake, Codec])
+def test_every_verb_of_a_seam_is_in_the_architecture(seam: type) -> None:
+    described = " ".join(Page(ROOT / "docs" / "architecture.md").code)
+    for verb in vars(seam):
+        assert verb.startswith("_") or re.search(rf"\b{verb}\b", described), f"{seam.__name__}.{verb}"
 
 
 def test_each_line_of_the_comparison_is_a_test() -> None:
