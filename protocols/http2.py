@@ -32,13 +32,11 @@ from ..core.scope import ConnectionFacts, RequestHead, http_scope
 from ..core.worker import Worker
 from .http2_machine import GoawayReceived, Http2Machine, PriorityChanged
 from .http2_request import Http2Request, check_content, check_trailers, read_request
-from .http2_schedule import Priority, Schedule, parse_priority
+from .http2_schedule import EarlyPriorities, parse_priority
+from .http2_sender import Http2Sender
 from .http2_stream import AnyExchange, Carrier, Http2Stream
 from .lingering import Lingering
 
-# How much is handed to the transport at a time, before asking whether it has had enough; also the
-# largest frame, whatever the client would take, for a frame is a turn (h2o and nginx: 16 and 8 KiB).
-_BURST: Final = 64 * 1024
 # How long a shutdown waits for the streams under way before it says GOAWAY; see `shutdown`.
 _ANNOUNCE_SECONDS: Final = 5.0
 # What a promised request never has: its authority is the parent's, and it has no content.
@@ -65,6 +63,7 @@ class Http2Connection(asyncio.Protocol):
         self._facts = facts
         self._transport: asyncio.Transport
         self._machine = Http2Machine(worker.config)
+        self._sender = Http2Sender(self._machine, self._sent_all)
         self._handlers: dict[type[h2.events.Event], Callable[..., None]] = {
             h2.events.RequestReceived: self._request_received,
             h2.events.DataReceived: self._data_received,
@@ -80,12 +79,10 @@ class Http2Connection(asyncio.Protocol):
         self._phase = Phase.OPEN
         self._streams: dict[int, Http2Stream] = {}
         self._pushed = 0  # how many of them are promised by us
-        self._schedule: Schedule[Http2Stream] = Schedule()
-        self._early_priorities: dict[int, Priority] = {}
+        self._early_priorities = EarlyPriorities()
         self._starting: list[Http2Stream] = []
         self._reading = False
         self._flush_scheduled = False
-        self._full = False
         self.deadline = NEVER
 
     # ------------------------------------------------------------------ asyncio
@@ -130,11 +127,11 @@ class Http2Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Learn that the client reads too slowly."""
-        self._full = True
+        self._sender.full = True
 
     def resume_writing(self) -> None:
         """Learn that there is room again."""
-        self._full = False
+        self._sender.full = False
         self._flush()
         self._rest()
 
@@ -203,8 +200,7 @@ class Http2Connection(asyncio.Protocol):
 
     def schedule(self, stream: Http2Stream) -> None:
         """Let a stream take its turns."""
-        if not stream.blocked:
-            self._schedule.add(stream)
+        self._sender.add(stream)
         self._flush_soon()
 
     def credit(self, stream: Http2Stream, taken: int) -> None:
@@ -246,9 +242,8 @@ class Http2Connection(asyncio.Protocol):
 
     def _request_received(self, event: h2.events.RequestReceived) -> None:
         stream_id = event.stream_id
-        early_priority = self._take_early_priority(stream_id)
-        from_client = len(self._streams) - self._pushed
-        if self._phase is Phase.ANNOUNCED or from_client >= self._worker.config.max_streams:
+        early_priority = self._early_priorities.take(stream_id)
+        if self._phase is Phase.ANNOUNCED or self._requests >= self._worker.config.max_streams:
             self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         try:
@@ -298,7 +293,7 @@ class Http2Connection(asyncio.Protocol):
             elif name == b"priority":
                 stream.priority = parse_priority(value)
             elif name == b"expect" and value.lower() == b"100-continue":
-                stream.expect_continue()
+                stream.expects_continue = True
 
     def _answer(self, stream: Http2Stream, fault: StreamFault) -> None:
         """Answer a request that goes to no application."""
@@ -322,6 +317,7 @@ class Http2Connection(asyncio.Protocol):
         if length > len(data):  # padding is nobody's to take (RFC 9113, 6.1)
             self._machine.acknowledge_received_data(length - len(data), event.stream_id)
         if data:
+            stream.expects_continue = False
             stream.received += len(data)
             stream.owed += len(data)
             stream.exchange.feed(data)
@@ -379,21 +375,13 @@ class Http2Connection(asyncio.Protocol):
         priority = parse_priority(event.value)
         stream = self._streams.get(event.stream_id)
         if stream is not None:
-            self._schedule.discard(stream)
+            self._sender.discard(stream)
             stream.priority = priority
             self._unblock(stream)
         elif self._machine.is_idle(event.stream_id):
-            self._early_priorities[event.stream_id] = priority
-            if len(self._early_priorities) + len(self._streams) > self._worker.config.max_streams:
+            self._early_priorities.keep(event.stream_id, priority)
+            if len(self._early_priorities) + self._requests > self._worker.config.max_streams:
                 raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "priorities for more streams than may be")
-
-    def _take_early_priority(self, stream_id: int) -> Priority | None:
-        """Return what was said in advance; forget it, and what was said of streams that are skipped."""
-        priority = self._early_priorities.get(stream_id)
-        if self._early_priorities:
-            later = {key: value for key, value in self._early_priorities.items() if key > stream_id}
-            self._early_priorities = later
-        return priority
 
     # ------------------------------------------------------------------ applications
 
@@ -412,7 +400,7 @@ class Http2Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ sending
 
     def _flush_soon(self) -> None:
-        due = self._machine.wants_to_send or self._schedule or self._starting
+        due = self._sender or self._starting
         if due and not self._reading and not self._flush_scheduled:
             self._flush_scheduled = True
             self._worker.loop.call_soon(self._flush_now)
@@ -425,43 +413,7 @@ class Http2Connection(asyncio.Protocol):
             self._rest()
 
     def _flush(self) -> None:
-        """Hand frames to the transport while it has room."""
-        while not self._transport.is_closing():
-            if not self._full:
-                self._fill()
-            data = self._machine.data_to_send()
-            if not data:
-                break
-            self._transport.write(data)
-            if self._full or not self._schedule:
-                break
-
-    def _fill(self) -> None:
-        """Take frames out of the streams in turns, a burst of them."""
-        machine, room = self._machine, _BURST
-        while room > 0 and self._schedule and machine.outbound_flow_control_window > 0:
-            stream = self._schedule.next()
-            limit = min(machine.local_flow_control_window(stream.id), machine.max_outbound_frame_size, _BURST)
-            if limit > 0:
-                room -= self._send_content(stream, limit)
-            else:
-                stream.blocked = True
-                self._schedule.discard(stream)
-
-    def _send_content(self, stream: Http2Stream, limit: int) -> int:
-        """Send one DATA frame, and what comes behind the content if it was the last; return its size."""
-        content = stream.take(limit)
-        last = stream.ended and not stream.has_content
-        self._machine.send_data(stream.id, content, end_stream=last and stream.trailers is None)
-        if not stream.has_content:
-            self._schedule.discard(stream)
-        if not last:
-            stream.refill()
-            return len(content)
-        if stream.trailers is not None:
-            self._machine.send_headers(stream.id, stream.trailers, end_stream=True)
-        self._sent_all(stream)
-        return len(content)
+        self._sender.flush(self._transport)
 
     def _sent_all(self, stream: Http2Stream) -> None:
         """Let go of a stream whose response has left; content that nobody will read is not waited for.
@@ -476,10 +428,14 @@ class Http2Connection(asyncio.Protocol):
 
     def _unblock(self, stream: Http2Stream) -> None:
         stream.blocked = False
-        if stream.has_content:
-            self._schedule.add(stream)
+        self._sender.add(stream)
 
     # ------------------------------------------------------------------ endings
+
+    @property
+    def _requests(self) -> int:
+        """How many streams of the client are open."""
+        return len(self._streams) - self._pushed
 
     def _open(self, stream_id: int, *, receiving: bool) -> Http2Stream:
         stream = Http2Stream(self, stream_id, self._worker.config.write_high_mark, receiving=receiving)
@@ -493,7 +449,7 @@ class Http2Connection(asyncio.Protocol):
             return
         del self._streams[stream.id]
         self._pushed -= stream.id % 2 == 0
-        self._schedule.discard(stream)
+        self._sender.discard(stream)
         if stream.owed:  # the window of the connection is for all streams, and would shrink for good
             self._machine.acknowledge_received_data(stream.owed, stream.id)
             stream.owed = 0

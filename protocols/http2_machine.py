@@ -86,7 +86,8 @@ class Http2Machine(H2Connection):
                 header_encoding=None,
                 validate_inbound_headers=False,  # http2_request does, per stream
                 normalize_inbound_headers=False,
-                validate_outbound_headers=False,  # core.fields has
+                validate_outbound_headers=False,  # core.fields has, and brought them into the form of HTTP/2
+                normalize_outbound_headers=False,
             )
         )
         self.local_settings = Settings(

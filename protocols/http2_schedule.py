@@ -34,6 +34,30 @@ def parse_priority(value: bytes) -> Priority:
     return Priority(urgency, incremental)
 
 
+class EarlyPriorities:
+    """What a client said about streams that it has yet to open (RFC 9218, 7)."""
+
+    __slots__ = ("_priorities",)
+
+    def __init__(self) -> None:
+        self._priorities: dict[int, Priority] = {}
+
+    def __len__(self) -> int:
+        return len(self._priorities)
+
+    def keep(self, stream_id: int, priority: Priority) -> None:
+        """Keep the latest that was said about a stream."""
+        self._priorities[stream_id] = priority
+
+    def take(self, stream_id: int) -> Priority | None:
+        """Return what was said about a stream that opens; forget it, and the streams skipped before it."""
+        if not self._priorities:
+            return None
+        priority = self._priorities.get(stream_id)
+        self._priorities = {key: value for key, value in self._priorities.items() if key > stream_id}
+        return priority
+
+
 class Sender(Protocol):
     """Something that waits for its turn."""
 

@@ -64,6 +64,7 @@ class Http2Stream:
         length: The announced length of the request's content in bytes, or None.
         received: How much of the content has arrived, in bytes.
         owed: How many of these bytes the client has not got its window back for.
+        expects_continue: Whether the client waits for 100 before it sends its content (RFC 9110, 10.1.1).
         blocked: Whether its window is used up.
         ended: Whether what it holds is the end of the response.
         trailers: What comes behind the content.
@@ -71,7 +72,6 @@ class Http2Stream:
 
     __slots__ = (
         "_carrier",
-        "_expects_continue",
         "_high_mark",
         "_pending",
         "_pending_bytes",
@@ -80,6 +80,7 @@ class Http2Stream:
         "blocked",
         "ended",
         "exchange",
+        "expects_continue",
         "id",
         "length",
         "owed",
@@ -105,7 +106,7 @@ class Http2Stream:
         self.length: int | None = None
         self.received = 0
         self.owed = 0
-        self._expects_continue = False
+        self.expects_continue = False
         # The response.
         self.priority: Priority = DEFAULT
         self.blocked = False
@@ -137,7 +138,7 @@ class Http2Stream:
     def send(self, head: Head | None, body: bytes, end: bool) -> None:
         """Send a part of the response, as windows and turns allow."""
         if head is not None:
-            self._expects_continue = False
+            self.expects_continue = False
             fields = [(b":status", b"%d" % head.status), *head.fields]
             self._carrier.send_head(self, fields, end=end and not body)
         self.ended = end
@@ -169,11 +170,11 @@ class Http2Stream:
         self._carrier.promise(self, path, fields)
 
     def pull(self, taken: int) -> None:
-        """Give credit back; before the application waits, ask for the content (RFC 9110, 10.1.1)."""
+        """Give credit back; before the application waits, ask for the content."""
         if taken:
             self._carrier.credit(self, taken)
-        elif self._expects_continue:
-            self._expects_continue = False
+        elif self.expects_continue:
+            self.expects_continue = False
             self.send_informational(100, [])
 
     def abort(self) -> None:
@@ -181,10 +182,6 @@ class Http2Stream:
         self._carrier.reset(self)
 
     # ------------------------------------------------------------------ for the connection
-
-    def expect_continue(self) -> None:
-        """Remember that the client waits for 100 before it sends its content."""
-        self._expects_continue = True
 
     @property
     def has_content(self) -> bool:

@@ -23,6 +23,7 @@ from support.frames import (
     Settings,
     WindowUpdate,
 )
+from support.http2_memory import turns
 from support.http2_requests import EXTENDED
 from support.serving import Connect, Serve
 from support.steered_app import Call, SteeredApp
@@ -65,9 +66,9 @@ class Stopping:
         self._stopping: asyncio.Future[None] | None = None
 
     async def __call__(self) -> None:
-        """Tell it, and wait until it has told its connections."""
+        """Tell it; by the end of the next exchange with a client it has told its connections."""
         self._stopping = asyncio.ensure_future(self._serve.servers[0].stop())
-        await asyncio.sleep(0)  # the first step of stop() tells every connection
+        await turns()
 
     async def done(self) -> None:
         """Wait until it has stopped."""
@@ -280,6 +281,7 @@ async def test_a_short_grace_period_is_announced_halfway(
     await peer.sends(Headers(1, GET, end_stream=True))
     call = await app.next_call()
     await stop()
+    await peer.expects_nothing()
     clock.advance(2)
     await peer.expects(Goaway(1, ErrorCodes.NO_ERROR))
     await answer(peer, call, 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphorn.protocols.http2_schedule import DEFAULT, Priority, Schedule, parse_priority
+from alphorn.protocols.http2_schedule import DEFAULT, EarlyPriorities, Priority, Schedule, parse_priority
 
 
 class Sender:
@@ -153,3 +153,16 @@ def test_whatever_comes_and_goes_the_schedule_knows_who_is_there(data: st.DataOb
         schedule.discard(sender)
     assert not schedule
     assert all(not level.ring and not level.line for level in schedule._levels)
+
+
+def test_what_was_said_early_is_given_once_and_streams_that_are_skipped_are_forgotten() -> None:
+    early = EarlyPriorities()
+    for stream_id in (1, 3, 5, 7):
+        early.keep(stream_id, Priority(stream_id))
+    early.keep(5, Priority(0))
+    assert early.take(5) == Priority(0)
+    assert len(early) == 1
+    assert early.take(5) is None
+    assert early.take(7) == Priority(7)
+    assert early.take(9) is None
+    assert len(early) == 0

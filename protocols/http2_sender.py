@@ -1,0 +1,89 @@
+"""Http2Sender: content leaves in frames, by turns, as far as windows and the transport go.
+
+Knows of the streams only what they hold, and whose turn it is. Heads and other frames that no
+window holds back are in the machine already; they leave with the next flush.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from .http2_machine import Http2Machine
+from .http2_schedule import Schedule
+from .http2_stream import Http2Stream
+
+# How much is handed to the transport at a time, before asking whether it has had enough; also the
+# largest frame, whatever the client would take, for a frame is a turn (h2o and nginx: 16 and 8 KiB).
+_BURST: Final = 64 * 1024
+
+
+class Http2Sender:
+    """The sending half of one connection.
+
+    Attributes:
+        full: Whether the transport has had enough for now.
+    """
+
+    def __init__(self, machine: Http2Machine, sent_all: Callable[[Http2Stream], None]) -> None:
+        """Prepare to send.
+
+        Args:
+            machine: Where frames come from.
+            sent_all: Told of a stream when the last frame of its response has been made.
+        """
+        self._machine = machine
+        self._sent_all = sent_all
+        self._schedule: Schedule[Http2Stream] = Schedule()
+        self.full = False
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to flush."""
+        return self._machine.wants_to_send or bool(self._schedule)
+
+    def add(self, stream: Http2Stream) -> None:
+        """Let a stream take its turns, if it has content and window."""
+        if stream.has_content and not stream.blocked:
+            self._schedule.add(stream)
+
+    def discard(self, stream: Http2Stream) -> None:
+        """Let a stream sit out; harmless if it does already."""
+        self._schedule.discard(stream)
+
+    def flush(self, transport: asyncio.WriteTransport) -> None:
+        """Hand over what is there, while the transport has room."""
+        while not transport.is_closing():
+            if not self.full:
+                self._fill()
+            data = self._machine.data_to_send()
+            if not data:
+                break
+            transport.write(data)
+            if self.full or not self._schedule:
+                break
+
+    def _fill(self) -> None:
+        """Take frames out of the streams in turns, a burst of them."""
+        machine, room = self._machine, _BURST
+        while room > 0 and self._schedule and machine.outbound_flow_control_window > 0:
+            stream = self._schedule.next()
+            limit = min(machine.local_flow_control_window(stream.id), machine.max_outbound_frame_size, _BURST)
+            if limit > 0:
+                room -= self._send_content(stream, limit)
+            else:
+                stream.blocked = True
+                self._schedule.discard(stream)
+
+    def _send_content(self, stream: Http2Stream, limit: int) -> int:
+        """Send one DATA frame, and what comes behind the content if it was the last; return its size."""
+        content = stream.take(limit)
+        last = stream.ended and not stream.has_content
+        self._machine.send_data(stream.id, content, end_stream=last and stream.trailers is None)
+        if not stream.has_content:
+            self._schedule.discard(stream)
+        if not last:
+            stream.refill()
+            return len(content)
+        if stream.trailers is not None:
+            self._machine.send_headers(stream.id, stream.trailers, end_stream=True)
+        self._sent_all(stream)
+        return len(content)
