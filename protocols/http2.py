@@ -7,8 +7,9 @@ Invariants:
   streams in turns, while the windows and the transport have room.
 - Everything said while a read is handled leaves in one write; what is said later leaves in one
   write per loop turn.
-- A stream is in `_streams` exactly as long as h2 lets us send on it. What leaves it has parted from
-  the connection, so that an application which goes on sending reaches nobody, and h2 never raises.
+- A stream is in `_streams`, with its exchange, exactly as long as h2 lets us send on it. What leaves
+  it has parted from the connection, so that an application which goes on sending reaches nobody, and
+  h2 never raises.
 """
 
 import asyncio
@@ -156,8 +157,8 @@ class Http2Connection(asyncio.Protocol):
         patience = min(_ANNOUNCE_SECONDS, self._worker.config.graceful_timeout / 2)
         self.deadline = self._worker.clock.now() + patience
         for stream in list(self._streams.values()):
-            if stream.exchange is not None:
-                stream.exchange.shutdown()
+            assert stream.exchange is not None
+            stream.exchange.shutdown()
         self._flush()
         self._rest()
 
@@ -309,14 +310,12 @@ class Http2Connection(asyncio.Protocol):
         self.send_head(stream, fields, end=True)
 
     def _data_received(self, event: h2.events.DataReceived) -> None:
-        data, length = event.data, event.flow_controlled_length
-        stream = self._streams.get(event.stream_id)
-        if stream is None or stream.exchange is None:
-            self._machine.acknowledge_received_data(length, event.stream_id)
-            return
-        if length > len(data):  # padding is nobody's to take (RFC 9113, 6.1)
-            self._machine.acknowledge_received_data(length - len(data), event.stream_id)
+        stream, data = self._streams[event.stream_id], event.data
+        padding = event.flow_controlled_length - len(data)
+        if padding:  # is nobody's to take (RFC 9113, 6.1)
+            self._machine.acknowledge_received_data(padding, stream.id)
         if data:
+            assert stream.exchange is not None
             stream.expects_continue = False
             stream.received += len(data)
             stream.owed += len(data)
@@ -339,8 +338,8 @@ class Http2Connection(asyncio.Protocol):
         except StreamFault as fault:
             self._refuse(stream.id, fault)
             return
-        if stream.exchange is not None:
-            stream.exchange.feed_end()
+        assert stream.exchange is not None
+        stream.exchange.feed_end()
 
     def _stream_reset(self, event: h2.events.StreamReset) -> None:
         self._drop(self._streams.get(event.stream_id))

@@ -6,6 +6,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from alphorn import Config
+from alphorn.protocols.http2_machine import Http2Machine
 from support.carrier import HTTP2_CLEAR
 from support.frames import (
     ACK,
@@ -360,6 +361,31 @@ async def test_the_debug_data_of_a_goaway_is_short_and_printable(peer: FramePeer
     goaway = await peer.expects(Goaway(0, ErrorCodes.FLOW_CONTROL_ERROR))
     assert goaway.debug.decode("ascii").isprintable()
     assert 0 < len(goaway.debug) <= 200
+
+
+async def test_a_bug_of_ours_costs_one_connection_and_tells_the_client_nothing_of_us(
+    serve: Serve,
+    connect: Connect,
+    app: SteeredApp,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("our secret")
+
+    url = await serve(app)
+    peer, other = await connect.frames(url), await connect.frames(url)
+    await peer.sends(Headers(1, POST))
+    call = await app.next_call()
+    with monkeypatch.context() as patch:
+        patch.setattr(Http2Machine, "is_idle", fail)
+        await peer.sends(priority_update(3, b"u=1"))
+        goaway = await peer.expects(Goaway(1, ErrorCodes.INTERNAL_ERROR))
+        assert b"secret" not in goaway.debug
+        await peer.expects_end()
+    assert (await call.receive())["type"] == "http.disconnect"
+    assert "our secret" in caplog.text
+    await expect_service(other, app, 1)
 
 
 @pytest.mark.parametrize(
