@@ -1,5 +1,9 @@
-"""Any split of the same bytes is the same conversation; no bytes make the server fail or forget anything."""
+"""Any split of the same bytes is the same conversation; no bytes make the server fail or forget anything.
 
+For hours: `ALPHORN_FUZZ_EXAMPLES=1000000 pytest -o timeout=0 tests/protocols/test_http2_any_bytes.py`.
+"""
+
+import os
 import struct
 from itertools import pairwise
 from typing import Any
@@ -32,6 +36,7 @@ from support.http2_memory import ApplicationMistake, MemoryConnection, memory_co
 from support.http2_requests import EXTENDED, GOOD, MALFORMED, replacing
 
 WINDOW = 65_535
+EXAMPLES = int(os.environ.get("ALPHORN_FUZZ_EXAMPLES", "300"))
 
 # ---------------------------------------------------------------------- applications
 
@@ -422,7 +427,7 @@ async def take_steps(connection: MemoryConnection, steps: list[Any]) -> list[Fra
     return await connection.reads()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(sessions())
 async def test_no_sequence_of_frames_makes_the_server_fail_or_leaves_anything_behind(
     steps: list[Any],
@@ -438,7 +443,7 @@ async def test_no_sequence_of_frames_makes_the_server_fail_or_leaves_anything_be
             Judge().hear(frames, window_of(sent))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(st.lists(st.binary(max_size=60), max_size=5))
 async def test_no_bytes_at_all_make_the_server_fail(chunks: list[bytes]) -> None:
     async with memory_connection(app) as connection:
