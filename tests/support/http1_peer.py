@@ -235,10 +235,15 @@ class Http1Peer:
         for _ in range(TURNS):
             await asyncio.sleep(0)
 
-    async def left_behind(self) -> list[str]:
-        """Say what is left of this connection after the client has left, and every deadline has passed."""
-        self.leaves()
-        await self.settle()
+    async def left_behind(self, *, client_stays: bool = False) -> list[str]:
+        """Say what is left of this connection after every deadline has passed.
+
+        Args:
+            client_stays: Whether the client is still there, doing nothing; else it leaves first.
+        """
+        if not client_stays:
+            self.leaves()
+            await self.settle()
         self.clock.advance(LONG_SECONDS)
         await self.settle()
         left = [f"application: {call.scope['path']}" for call in self.worker.dispatcher.running]
