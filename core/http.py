@@ -65,7 +65,6 @@ class HttpExchange:
         "_state",
         "_status",
         "_stream",
-        "_told",
         "_trailers",
         "_wants_trailers",
         "_worker",
@@ -85,7 +84,6 @@ class HttpExchange:
         self._content_ended = False
         self._content_delivered = False
         self._eof = False
-        self._told = False
         self._readers: Waiters | None = None
         # The response.
         self._stream = stream
@@ -104,9 +102,10 @@ class HttpExchange:
     # ------------------------------------------------------------------ for the wire
 
     def feed(self, data: bytes) -> None:
-        """Take a part of the request content."""
-        self._chunks.append(data)
-        self._wake_readers()
+        """Take a part of the request content; once the response is complete, nobody will ask for it."""
+        if self._state is not State.COMPLETE:
+            self._chunks.append(data)
+            self._wake_readers()
 
     def feed_end(self) -> None:
         """Take the end of the request content."""
@@ -142,9 +141,7 @@ class HttpExchange:
         itself (HTML, 9.2). An EventSource always says GET: events that answer a POST, such as the
         words of a language model, have an end.
         """
-        if self._head is not None:
-            self._endless = self._is_endless(self._head)
-        if self._endless:
+        if self._endless or (self._head is not None and self._is_endless(self._head)):
             self.feed_eof()
 
     # ------------------------------------------------------------------ for the application
@@ -157,7 +154,6 @@ class HttpExchange:
             if self._chunks or (self._content_ended and not self._content_delivered):
                 return self._take()
             if self._lost or self._eof:
-                self._told = True
                 return {"type": "http.disconnect"}
             self._stream.pull(0)
             if self._readers is None:
@@ -204,11 +200,6 @@ class HttpExchange:
     def complete(self) -> bool:
         """Whether the response has been handed over whole."""
         return self._state is State.COMPLETE
-
-    @property
-    def deaf(self) -> bool:
-        """Whether this is an endless response whose application has not asked, so cannot know, that it shall end."""
-        return self._endless and not self._told and self._state is not State.COMPLETE
 
     def answer(self, status: int, text: bytes) -> None:
         """Send a whole answer of the server's own, in place of the application's.
@@ -309,18 +300,10 @@ class HttpExchange:
             fields.append((b"content-length", b"0"))
         if not has_date:
             fields.append((b"date", self._worker.clock.date))
-        self._add_server_fields(fields, has_server=has_server)
+        if not has_server and self._worker.server_field is not None:
+            fields.append(self._worker.server_field)
         self._announced_length = length
         return Head(status, fields, close)
-
-    def _add_server_fields(self, fields: Fields, *, has_server: bool) -> None:
-        """Add what the settings say about the server, unless the application has said it."""
-        server, hsts = self._worker.server_field, self._worker.hsts_field
-        if server is not None and not has_server:
-            fields.append(server)
-        # RFC 6797, 7.2: never in the clear. Where a proxy in front speaks TLS, its word is in the scheme.
-        if hsts is not None and self.scope.get("scheme") in ("https", "wss") and hsts[0] not in dict(fields):
-            fields.append(hsts)
 
     def _body(self, message: Message) -> None:
         body = message.get("body", b"")
@@ -376,6 +359,7 @@ class HttpExchange:
         """Let go of the stream: what the application does from now on concerns nobody."""
         self._state = State.COMPLETE
         self._stream = CLOSED
+        self._chunks.clear()
         self._wake_readers()
         self._wake_writers()
         self._log_access()
