@@ -506,6 +506,7 @@ class Http1Connection(asyncio.Protocol):
         if not self._keep_alive:
             self._close()
             return
+        del self._request, self._response  # an idle connection holds on to nothing
         self._phase = Phase.IDLE
         self._set_deadline(self._worker.config.keep_alive_timeout)
         self._pump_soon()
