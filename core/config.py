@@ -66,6 +66,13 @@ class Config:
         "Only these are read, for a proxy passes the others on from the client, unread.",
         section="Proxies",
     )
+    proxy_protocol: bool = setting(
+        False,
+        "Every connection begins with a PROXY header, version 1 or 2, that says who the client is (HAProxy: "
+        "send-proxy, AWS: proxy protocol). It has to come from --trusted-proxies or over a unix socket; "
+        "any other connection is closed.",
+        section="Proxies",
+    )
     allowed_hosts: tuple[str, ...] = setting(
         (),
         "Hosts that clients may ask for, repeatable, such as example.com or *.example.com; any other is "

@@ -65,6 +65,7 @@ class HttpExchange:
         "_state",
         "_status",
         "_stream",
+        "_told",
         "_trailers",
         "_wants_trailers",
         "_worker",
@@ -84,6 +85,7 @@ class HttpExchange:
         self._content_ended = False
         self._content_delivered = False
         self._eof = False
+        self._told = False
         self._readers: Waiters | None = None
         # The response.
         self._stream = stream
@@ -141,7 +143,9 @@ class HttpExchange:
         itself (HTML, 9.2). An EventSource always says GET: events that answer a POST, such as the
         words of a language model, have an end.
         """
-        if self._endless or (self._head is not None and self._is_endless(self._head)):
+        if self._head is not None:
+            self._endless = self._is_endless(self._head)
+        if self._endless:
             self.feed_eof()
 
     # ------------------------------------------------------------------ for the application
@@ -154,6 +158,7 @@ class HttpExchange:
             if self._chunks or (self._content_ended and not self._content_delivered):
                 return self._take()
             if self._lost or self._eof:
+                self._told = True
                 return {"type": "http.disconnect"}
             self._stream.pull(0)
             if self._readers is None:
@@ -200,6 +205,11 @@ class HttpExchange:
     def complete(self) -> bool:
         """Whether the response has been handed over whole."""
         return self._state is State.COMPLETE
+
+    @property
+    def deaf(self) -> bool:
+        """Whether this is an endless response whose application has not asked, so cannot know, that it shall end."""
+        return self._endless and not self._told and self._state is not State.COMPLETE
 
     def answer(self, status: int, text: bytes) -> None:
         """Send a whole answer of the server's own, in place of the application's.
@@ -300,10 +310,18 @@ class HttpExchange:
             fields.append((b"content-length", b"0"))
         if not has_date:
             fields.append((b"date", self._worker.clock.date))
-        if not has_server and self._worker.server_field is not None:
-            fields.append(self._worker.server_field)
+        self._add_server_fields(fields, has_server=has_server)
         self._announced_length = length
         return Head(status, fields, close)
+
+    def _add_server_fields(self, fields: Fields, *, has_server: bool) -> None:
+        """Add what the settings say about the server, unless the application has said it."""
+        server, hsts = self._worker.server_field, self._worker.hsts_field
+        if server is not None and not has_server:
+            fields.append(server)
+        # RFC 6797, 7.2: never in the clear. Where a proxy in front speaks TLS, its word is in the scheme.
+        if hsts is not None and self.scope.get("scheme") in ("https", "wss") and hsts[0] not in dict(fields):
+            fields.append(hsts)
 
     def _body(self, message: Message) -> None:
         body = message.get("body", b"")

@@ -21,6 +21,7 @@ from ..core.log import error_log
 from ..core.proxies import TrustedProxies
 from .arrival import ClearArrival, ContextFor, HandlerFactory, Handlers, Reception, TlsArrival
 from .handshake import alpn_protocols
+from .introduction import Introduction
 
 __all__ = ["Acceptor", "ContextFor", "HandlerFactory", "Handlers"]
 
@@ -112,7 +113,10 @@ class Acceptor:
         except OSError:  # the client has gone, and some systems say so here
             accepted.close()
         else:
-            self._arrival(self._reception, accepted, peer)
+            if self._reception.config.proxy_protocol:
+                Introduction(self._arrival, self._reception, accepted, peer)
+            else:
+                self._arrival(self._reception, accepted, peer)
 
     def _pause(self, error: OSError) -> None:
         """Stop accepting until the next tick of the clock.

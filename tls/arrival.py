@@ -21,9 +21,9 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
-from ..core.clock import Clock
+from ..core.clock import Clock, Timed
 from ..core.config import Config
 from ..core.log import error_log, format_address
 from ..core.proxies import TrustedProxies
@@ -32,6 +32,7 @@ from ..core.sockets import address_of
 from .client_hello import HANDSHAKE_RECORD, MAX_BYTES, bytes_wanted, read_client_hello
 from .handshake import FAILURES
 from .peer import tls_extension
+from .proxy_protocol import ProxyHeader
 
 HandlerFactory: TypeAlias = Callable[[ConnectionFacts], asyncio.Protocol]
 """Makes the handler of one connection."""
@@ -61,6 +62,13 @@ _DISCARD_BYTES = 64 * 1024
 _DISCARDS = 16  # per wake-up, so that a fast client does not keep the loop
 
 
+class Droppable(Timed, Protocol):
+    """A connection that no handler has yet."""
+
+    def drop(self) -> None:
+        """Close at once, whatever stage the connection is in."""
+
+
 @dataclass(slots=True, eq=False)
 class Reception:
     """What all arrivals of one listener share."""
@@ -72,7 +80,7 @@ class Reception:
     alpn: frozenset[bytes]
     state: Mapping[str, Any] | None
     proxies: TrustedProxies | None
-    arrivals: set["Arrival"] = field(default_factory=set)
+    arrivals: set["Droppable"] = field(default_factory=set)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
 
@@ -86,12 +94,20 @@ def opens_http2(first: bytes) -> bool | None:
 class Arrival(asyncio.Protocol):
     """One connection whose protocol is not known yet; the transport's own protocol meanwhile."""
 
-    __slots__ = ("_failures", "_peer", "_reception", "_socket", "_task", "_transport", "deadline")
+    __slots__ = ("_failures", "_peer", "_reception", "_socket", "_task", "_told", "_transport", "deadline")
 
-    def __init__(self, reception: Reception, accepted: socket.socket, peer: Any, seconds: float) -> None:
+    def __init__(
+        self,
+        reception: Reception,
+        accepted: socket.socket,
+        peer: Any,
+        told: ProxyHeader | None,
+        seconds: float,
+    ) -> None:
         self._reception = reception
         self._socket = accepted
         self._peer = peer
+        self._told = told
         self._task: asyncio.Task[Any] | None = None
         self._transport: asyncio.Transport | None = None
         self._failures: list[ssl.SSLError] = []  # of the handshake: one, if it fails
@@ -179,9 +195,12 @@ class Arrival(asyncio.Protocol):
     def _facts(self, transport: asyncio.Transport) -> ConnectionFacts:
         reception = self._reception
         session = transport.get_extra_info("ssl_object")
+        client, server = address_of(self._peer), address_of(self._socket.getsockname())
+        if self._told is not None and self._told.client is not None:
+            client, server = self._told.client, self._told.server
         return ConnectionFacts(
-            address_of(self._peer),
-            address_of(self._socket.getsockname()),
+            client,
+            server,
             make_tls=partial(tls_extension, session) if session is not None else None,
             root_path=reception.config.root_path,
             state=reception.state,
@@ -202,8 +221,10 @@ class ClearArrival(Arrival):
 
     __slots__ = ("_first",)
 
-    def __init__(self, reception: Reception, accepted: socket.socket, peer: Any) -> None:
-        super().__init__(reception, accepted, peer, reception.config.head_timeout)
+    def __init__(
+        self, reception: Reception, accepted: socket.socket, peer: Any, told: ProxyHeader | None = None
+    ) -> None:
+        super().__init__(reception, accepted, peer, told, reception.config.head_timeout)
         self._first = b""
         self._connect(None)
 
@@ -229,8 +250,10 @@ class TlsArrival(Arrival):
 
     __slots__ = ("_low_mark",)
 
-    def __init__(self, reception: Reception, accepted: socket.socket, peer: Any) -> None:
-        super().__init__(reception, accepted, peer, reception.config.handshake_timeout)
+    def __init__(
+        self, reception: Reception, accepted: socket.socket, peer: Any, told: ProxyHeader | None = None
+    ) -> None:
+        super().__init__(reception, accepted, peer, told, reception.config.handshake_timeout)
         self._low_mark = 1
         asyncio.get_running_loop().add_reader(accepted, self._look)
 
