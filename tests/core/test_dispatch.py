@@ -479,9 +479,10 @@ def test_ctrl_c_in_an_application_is_not_swallowed() -> None:
         dispatcher.start(call)
         await dispatcher.wait_idle()
 
-    with asyncio.Runner() as runner, pytest.raises(KeyboardInterrupt):
+    with asyncio.Runner() as runner:
         # asyncio remarks that nobody asked the interrupted task for its result.
         runner.get_loop().set_exception_handler(lambda *_: None)
-        runner.run(main())
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(main())
     gc.collect()
     assert isinstance(call.finishes[0], KeyboardInterrupt)
