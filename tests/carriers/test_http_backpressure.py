@@ -7,6 +7,7 @@ import pytest
 
 from alphorn.core.http import HttpExchange
 from support.carrier import HTTP2_CLEAR, HTTP2_TLS, Carrier
+from support.clock import ManualClock
 from support.conversation import Begin, settled
 from support.exchange import ClientExchange
 from support.http2_client import Http2Client
@@ -289,8 +290,8 @@ async def test_an_application_that_never_reads_stalls_only_its_own_stream(begin:
     await upload.task
 
 
-async def test_a_stalled_upload_is_let_go_by_an_answer(begin: Begin) -> None:
-    client, exchange, call = await begin("POST", "/", end=False, stream_window=65535)
+async def test_a_stalled_upload_is_let_go_by_an_answer(begin: Begin, clock: ManualClock) -> None:
+    client, exchange, call = await begin("POST", "/", end=False, stream_window=65535, clock=clock)
     upload = Upload(exchange)
     await upload.stalled()
     await call.respond(413, body=b"enough")

@@ -8,6 +8,7 @@ import pytest
 
 from alphorn.core.errors import UnexpectedMessage
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP2_TLS, Carrier
+from support.clock import ManualClock
 from support.conversation import Begin, complaints, settled
 from support.exchange import Head
 from support.frames import ANY, GET, Continuation, Goaway, HeadersPart
@@ -354,10 +355,10 @@ async def test_two_lengths_that_differ_cannot_be_sent(begin: Begin) -> None:
 
 @over_http1
 async def test_a_request_head_of_two_megabytes_is_answered_431_over_http1(
-    serve: Serve, connect: Connect, app: SteeredApp
+    serve: Serve, connect: Connect, app: SteeredApp, clock: ManualClock
 ) -> None:
     """Defect 10: a request header of 2 MB is refused."""
-    client = await connect(await serve(app))
+    client = await connect(await serve(app, clock=clock))
     exchange = await client.request("GET", "/", [(b"x", b"y" * 2_000_000)])
 
     assert (await exchange.response()).status == 431
