@@ -1,4 +1,4 @@
-"""The response table of HttpExchange, move by move, and any order of events, over a stream made of a list."""
+"""The response table of HttpExchange, move by move, over a stream made of a list."""
 
 import asyncio
 import contextlib
@@ -6,112 +6,19 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from alphorn.core.asgi import Fields, Message, Scope
-from alphorn.core.clock import Clock
-from alphorn.core.codec import Handshake
-from alphorn.core.config import Config
-from alphorn.core.dispatch import Dispatcher
+from alphorn.core.asgi import Message
 from alphorn.core.errors import Disconnected, UnexpectedMessage
-from alphorn.core.exchange import CLOSED, Head, Waiters
-from alphorn.core.http import MOVES, HttpExchange, State
-from alphorn.core.worker import Worker
+from alphorn.core.exchange import Waiters
+from alphorn.core.http import MOVES, State
 from support.conversation import settled
 from support.door import until
-from support.waiting import within
+from support.fake_stream import FakeStream, body, make_exchange, start
 
 DISCONNECT = {"type": "http.disconnect"}
-EXTENSIONS: Final = (
-    "http.response.early_hint",
-    "http.response.pathsend",
-    "http.response.push",
-    "http.response.trailers",
-    "http.response.zerocopysend",
-)
-
-
-class FakeStream:
-    """Writes down what it is told, and minds the order: nothing after an end, the head first and once."""
-
-    extensions: Final = {name: dict[str, Any]() for name in EXTENSIONS}
-    id: Final = 0
-
-    def __init__(self, *, zero_copy: bool = False) -> None:
-        self.writable = True
-        self.zero_copy = zero_copy
-        self.told: list[tuple[Any, ...]] = []
-        self.pulled = 0
-        self.over = False
-        self.file_sent: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def send(self, head: Head | None, body: bytes, end: bool) -> None:
-        begun = any(what[0] == "send" for what in self.told)
-        assert begun is (head is None), "the head comes first, and once"
-        self._note("send", head and head.status, body, end)
-        self.over = end
-
-    def send_informational(self, status: int, fields: Fields) -> None:
-        assert not any(what[0] == "send" for what in self.told), "a 1xx comes before the head"
-        self._note("informational", status, fields)
-
-    def send_trailers(self, fields: Fields) -> None:
-        self._note("trailers", fields)
-        self.over = True
-
-    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        self._note("file", offset, count)
-        return await self.file_sent
-
-    def push(self, path: bytes, fields: Fields) -> None:
-        self._note("push", path, fields)
-
-    def pull(self, taken: int) -> None:
-        assert not self.over
-        self.pulled += taken
-
-    def abort(self) -> None:
-        self._note("abort")
-        self.over = True
-
-    def _note(self, *what: Any) -> None:
-        assert not self.over, f"{what} after the end"
-        self.told.append(what)
-
-
-async def _no_application(_scope: Scope, _receive: object, _send: object) -> None: ...
-
-
-def _no_handshake(_fields: Fields, _http_version: str, _config: Config) -> Handshake:
-    raise NotImplementedError
-
-
-def make(
-    stream: FakeStream | None = None, method: str = "GET", fields: Fields | None = None
-) -> tuple[HttpExchange, FakeStream]:
-    """Make an exchange on a stream; both belong to the running loop."""
-    stream = stream or FakeStream()
-    worker = Worker(Config(server_header=""), Clock(), Dispatcher(_no_application), _no_handshake)
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": "/",
-        "headers": fields if fields is not None else [(b"te", b"trailers")],
-        "extensions": {name: {} for name in EXTENSIONS},
-    }
-    return HttpExchange(worker, stream, scope), stream
-
-
-def start(**more: Any) -> Message:
-    return {"type": "http.response.start", "status": 200, "headers": [], **more}
-
-
-def body(data: bytes = b"", *, more: bool = False) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": more}
 
 
 # --- The table
@@ -143,7 +50,7 @@ ALL_TYPES = sorted({kind for moves in MOVES.values() for kind in moves})
 @contextlib.asynccontextmanager
 async def in_state(state: State, file: io.BufferedReader) -> Any:
     """Make an exchange that is in `state`."""
-    exchange, stream = make(FakeStream(zero_copy=state is State.FILE))
+    exchange, stream = make_exchange(FakeStream(zero_copy=state is State.FILE))
     sending: asyncio.Future[None] | None = None
     for message in WAYS.get(state, [start()]):
         await exchange.send(message)
@@ -236,7 +143,7 @@ async def test_each_legal_move_leads_where_it_should(
     file: io.BufferedReader, step: tuple[State, str, dict[str, Any], State, list[Any]], zero_copy: bool
 ) -> None:
     before, kind, special, after, told = step
-    exchange, stream = make(FakeStream(zero_copy=zero_copy))
+    exchange, stream = make_exchange(FakeStream(zero_copy=zero_copy))
     stream.file_sent.set_result(FILE)
     for message in WAYS[before]:
         await exchange.send(message)
@@ -285,7 +192,7 @@ async def test_what_an_application_leaves_open_is_completed_or_cut(
 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 async def test_a_stream_that_is_lost_is_told_nothing_more(state: State, file: io.BufferedReader) -> None:
-    exchange, stream = make()
+    exchange, stream = make_exchange()
     for message in WAYS.get(state, [start()]):
         await exchange.send(message)
     stream.over = True
@@ -303,7 +210,7 @@ async def test_a_stream_that_is_lost_is_told_nothing_more(state: State, file: io
 
 
 async def test_content_that_comes_after_the_response_is_not_kept() -> None:
-    exchange, _ = make()
+    exchange, _ = make_exchange()
     exchange.feed(b"before")
     await exchange.send(start())
     await exchange.send(body())
@@ -313,7 +220,7 @@ async def test_content_that_comes_after_the_response_is_not_kept() -> None:
 
 
 async def test_credit_is_given_for_what_the_application_took_and_nothing_else() -> None:
-    exchange, stream = make()
+    exchange, stream = make_exchange()
     exchange.feed(b"four")
     exchange.feed(b"and six")
     assert stream.pulled == 0
@@ -334,7 +241,7 @@ async def test_credit_is_given_for_what_the_application_took_and_nothing_else() 
 async def test_a_file_that_the_kernel_cannot_send_whole_cuts_the_response(
     file: io.BufferedReader, more: bool
 ) -> None:
-    exchange, stream = make(FakeStream(zero_copy=True))
+    exchange, stream = make_exchange(FakeStream(zero_copy=True))
     await exchange.send(start())
     stream.file_sent.set_result(5)
     with pytest.raises(UnexpectedMessage, match="became shorter"):
@@ -348,7 +255,7 @@ async def test_a_file_that_the_kernel_cannot_send_whole_cuts_the_response(
 async def test_a_file_that_failed_in_the_kernel_cuts_the_response(
     file: io.BufferedReader, error: BaseException
 ) -> None:
-    exchange, stream = make(FakeStream(zero_copy=True))
+    exchange, stream = make_exchange(FakeStream(zero_copy=True))
     await exchange.send(start())
     if isinstance(error, asyncio.CancelledError):
         stream.file_sent.cancel()
@@ -364,7 +271,7 @@ async def test_a_file_that_failed_in_the_kernel_cuts_the_response(
 async def test_a_client_that_leaves_during_a_file_is_gone_before_the_wire_says_so(
     file: io.BufferedReader,
 ) -> None:
-    exchange, stream = make(FakeStream(zero_copy=True))
+    exchange, stream = make_exchange(FakeStream(zero_copy=True))
     await exchange.send(start())
     stream.file_sent.set_exception(Disconnected("the client has gone"))
     with pytest.raises(Disconnected):
@@ -381,7 +288,7 @@ async def test_a_copied_file_that_becomes_shorter_leaves_the_rest_to_the_applica
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 300_000)
-    exchange, stream = make()
+    exchange, stream = make_exchange()
     await exchange.send(start())
     stream.writable = False
     sending = asyncio.ensure_future(exchange.send({"type": "http.response.pathsend", "path": str(path)}))
@@ -394,188 +301,6 @@ async def test_a_copied_file_that_becomes_shorter_leaves_the_rest_to_the_applica
 
     assert exchange._state is State.BODY
     assert exchange.finished(None) == "application returned while the response was in its body"
-
-
-# --- Any order of events
-
-
-class Play:
-    """An exchange between a wire and an application that both do as they like, within their rights."""
-
-    def __init__(self, *, zero_copy: bool, method: str) -> None:
-        self.exchange, self.stream = make(FakeStream(zero_copy=zero_copy), method)
-        self.fed = b""
-        self.ended = False
-        self.lost = False
-        self.finished = False
-        self.completed = False
-        self.tasks: list[asyncio.Task[Any]] = []
-        self.received: list[Message] = []
-
-    # The wire's part.
-
-    def feed(self, data: bytes) -> None:
-        if not (self.ended or self.lost):
-            self.fed += data
-            self.exchange.feed(data)
-
-    def feed_end(self) -> None:
-        if not (self.ended or self.lost):
-            self.ended = True
-            self.exchange.feed_end()
-
-    def feed_eof(self) -> None:
-        if not self.lost:
-            self.exchange.feed_eof()
-
-    def lose(self) -> None:
-        self.lost = self.stream.over = True
-        self.stream.file_sent.cancel()
-        self.exchange.lost()
-
-    def fill(self) -> None:
-        self.stream.writable = False
-
-    def empty(self) -> None:
-        self.stream.writable = True
-        self.exchange.resume()
-
-    def send_file(self, count: int) -> None:
-        if not self.stream.file_sent.done():
-            self.stream.file_sent.set_result(count)
-
-    def shutdown(self) -> None:
-        self.exchange.shutdown()
-
-    # The application's part.
-
-    def receive(self) -> None:
-        self._do(self._receive())
-
-    async def _receive(self) -> None:
-        self.received.append(await self.exchange.receive())
-
-    def send(self, message: Message) -> None:
-        if not self.finished:
-            self._do(self.exchange.send(message))
-
-    def cancel(self, index: int) -> None:
-        if self.tasks:
-            self.tasks[index % len(self.tasks)].cancel()
-
-    def finish(self, error: BaseException | None = None) -> None:
-        if not self.finished:
-            self.finished = True
-            self.completed = not self.exchange._lost
-            self.exchange.finished(error)
-
-    def _do(self, work: Any) -> None:
-        self.tasks.append(asyncio.ensure_future(work))
-
-    # The end.
-
-    async def close(self, *, lost_first: bool) -> None:
-        """Whatever has happened, the end of application and wire leaves nothing behind."""
-        if lost_first:
-            self.lose()
-        self.finish()
-        if not self.lost:
-            self.lose()
-        async with within("everything that waits"):
-            outcomes = await asyncio.gather(*self.tasks, return_exceptions=True)
-        assert self.exchange._stream is CLOSED
-        if self.completed:
-            assert self.exchange.complete, "what has ended has begun again"
-        for outcome in outcomes:
-            assert outcome is None or isinstance(
-                outcome, UnexpectedMessage | Disconnected | asyncio.CancelledError
-            ), outcome
-        for waiters in (self.exchange._readers, self.exchange._writers):
-            assert waiters is None or (isinstance(waiters, Waiters) and waiters._futures == [])
-        self.check_received()
-
-    def check_received(self) -> None:
-        kinds = [message["type"] for message in self.received]
-        ends = [message for message in self.received if message.get("more_body") is False]
-        assert len(ends) <= (1 if self.ended else 0)
-        content = b"".join(message.get("body", b"") for message in self.received)
-        assert self.fed.startswith(content)
-        assert self.stream.pulled <= len(content)
-        if ends and not self.exchange.complete:
-            assert content == self.fed
-        if "http.disconnect" in kinds and not self.exchange._eof:
-            after = kinds[kinds.index("http.disconnect") :]
-            assert set(after) == {"http.disconnect"}
-
-
-FILE_OF_PLAY: Final = io.FileIO(__file__)  # open as long as this module
-
-HINTS = st.just({"type": "http.response.early_hint", "links": [b"</a>"]})
-PUSHES = st.just({"type": "http.response.push", "path": "/a", "headers": []})
-STARTS = st.one_of(
-    st.builds(start, status=st.sampled_from([200, 200, 204, 99]), trailers=st.booleans()),
-    st.just(start(headers=[(b"content-length", b"5")])),
-)
-BODIES = st.builds(body, st.binary(max_size=8), more=st.booleans())
-PIECES = st.builds(body, st.binary(max_size=8), more=st.just(True))
-FILES = st.builds(
-    lambda count, more: {
-        "type": "http.response.zerocopysend",
-        "file": FILE_OF_PLAY,
-        "offset": 0,
-        "count": count,
-        "more_body": more,
-    },
-    st.integers(0, 8),
-    st.booleans(),
-)
-PATHS = st.just({"type": "http.response.pathsend", "path": __file__})
-TRAILERS = st.builds(
-    lambda fields, more: {"type": "http.response.trailers", "headers": fields, "more_trailers": more},
-    st.sampled_from([[], [(b"x", b"y")], [(b"x", b"\n")]]),
-    st.booleans(),
-)
-NONSENSE = st.sampled_from([{}, {"type": "nonsense"}, {"type": "http.response.body", "body": "str"}])
-
-# Repeated where it shall come more often.
-EVENTS = st.one_of(
-    st.tuples(st.just("feed"), st.binary(min_size=1, max_size=8)),
-    st.tuples(st.sampled_from(["receive", "receive", "turn", "turn", "fill", "empty"])),
-    st.tuples(st.sampled_from(["receive", "turn", "fill", "feed_end", "feed_eof", "lose", "shutdown"])),
-    st.tuples(st.just("send_file"), st.integers(0, 8)),
-    st.tuples(st.just("cancel"), st.integers(0, 5)),
-    st.tuples(st.just("send"), st.one_of(HINTS, PUSHES, STARTS, BODIES, FILES, PATHS, TRAILERS, NONSENSE)),
-    st.tuples(st.sampled_from(["turn", "receive", "finish"])),
-)
-
-
-@st.composite
-def events(draw: st.DrawFn) -> list[tuple[Any, ...]]:
-    """A response in a likely order, and anything at all in between."""
-    parts = [STARTS, st.one_of(PIECES, FILES, PATHS), PIECES, st.one_of(BODIES, FILES), TRAILERS]
-    drawn = draw(st.lists(EVENTS, max_size=15))
-    position = 0
-    for part in parts[: draw(st.sampled_from([5, 4, 3, 2, 1, 0]))]:
-        position = draw(st.integers(position, len(drawn)))
-        turns = [("turn",)] * draw(st.sampled_from([1, 1, 0]))
-        drawn[position:position] = [("send", draw(part)), *turns]
-        position += 1 + len(turns)
-    return drawn
-
-
-@settings(deadline=None, max_examples=200)
-@given(events(), st.booleans(), st.sampled_from(["GET", "POST", "HEAD"]), st.booleans(), st.booleans())
-async def test_any_order_of_events_leaves_no_task_and_no_waiter_behind(
-    events: list[tuple[Any, ...]], zero_copy: bool, method: str, full: bool, lost_first: bool
-) -> None:
-    play = Play(zero_copy=zero_copy, method=method)
-    play.stream.writable = not full
-    for name, *arguments in events:
-        if name == "turn":
-            await asyncio.sleep(0)
-        else:
-            getattr(play, name)(*arguments)
-    await play.close(lost_first=lost_first)
 
 
 # --- Waiters
