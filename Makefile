@@ -2,6 +2,8 @@
 PYTHON  ?= python3
 VENV    ?= .venv
 WORKERS ?= 2
+FUZZ_SECONDS  ?= 3600
+FUZZ_EXAMPLES ?= 1000000
 BIN     := $(VENV)/bin
 SOURCES := $(wildcard *.py demo.*) $(shell find core protocols tls -name '*.py') pyproject.toml README.md
 
@@ -32,6 +34,10 @@ imports: $(VENV)/.lint-tools  ## check who imports whom
 compliance: $(VENV)/.installed $(VENV)/.test-tools  ## prove conformance, write docs/compliance.md (about 15 minutes)
 	$(BIN)/python tests/compliance/report.py
 
+fuzz: $(VENV)/.installed $(VENV)/.test-tools  ## fuzz HTTP/1 for FUZZ_SECONDS, then HTTP/2 for FUZZ_EXAMPLES
+	cd tests && ../$(BIN)/python -m compliance.http1_fuzz $(FUZZ_SECONDS)
+	ALPHORN_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -o timeout=0 tests/protocols/test_http2_any_bytes.py
+
 docs: $(VENV)/.installed $(VENV)/.test-tools  ## write docs/reference.md anew
 	$(BIN)/python tests/support/reference.py
 
@@ -61,4 +67,4 @@ $(VENV)/.lint-tools: pyproject.toml | $(VENV)/.installed
 	$(BIN)/pip install --quiet --group lint
 	touch $@
 
-.PHONY: help demo test coverage fmt lint types imports compliance docs all clean
+.PHONY: help demo test coverage fmt lint types imports compliance fuzz docs all clean
