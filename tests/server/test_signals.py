@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -106,6 +107,17 @@ def test_a_request_that_outlives_the_grace_is_cancelled(folder: Path) -> None:
         assert server.wait() == 0
         assert "after 0.2 seconds still 1 request (/hang of 127.0.0.1:" in server.log
         assert "the application shuts down" in server.log
+
+
+def test_defect_9_a_server_that_is_killed_leaves_nobody_on_its_port(folder: Path) -> None:
+    """Nothing of it lives on: whoever comes next gets the port, and no answer comes from the old one."""
+    server = ServerProcess("shop:app", folder=folder)
+    port = server.port
+    server.kill()
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", port).connect()
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # the port is free
 
 
 def test_without_grace_an_idle_server_ends_cleanly(folder: Path) -> None:
