@@ -8,6 +8,7 @@ lifespan; then connections. Shutdown is the other way round, within the grace pe
 import asyncio
 import dataclasses
 import socket
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +17,6 @@ from .core.application import adapt, load_application
 from .core.asgi import Application
 from .core.clock import Clock
 from .core.config import Config
-from .core.dispatch import Dispatcher
 from .core.drain import Report, drain
 from .core.errors import ConfigError, ShutdownFailed
 from .core.lifespan import Lifespan
@@ -33,7 +33,7 @@ from .core.sockets import (
     open_sockets,
     parse_bind,
 )
-from .core.worker import Worker
+from .core.worker import Worker, make_limits
 from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
 from .protocols.websocket import open_handshake
@@ -123,6 +123,11 @@ class Server:
         finally:
             await running.end()
 
+    @property
+    def limits_hit(self) -> Mapping[str, int]:
+        """How often clients went beyond a limit, by the name of its setting, since the last start."""
+        return {} if self._running is None else dict(self._running.limits.hits)
+
     def reload_certificates(self) -> bool:
         """Read the certificates, their keys and what clients are held against again, at once.
 
@@ -167,7 +172,8 @@ class _Running:
         self._config = config
         self._clock = clock
         self._lifespan = Lifespan(application, config.lifespan, clock)
-        self._worker = Worker(config, clock, Dispatcher(application), open_handshake)
+        self.limits = make_limits(config, clock)
+        self._worker = Worker(config, clock, application, open_handshake, self.limits)
         self._proxies = TrustedProxies(config.trusted_proxies, config.forwarded_fields)
         self._sockets: list[socket.socket] = []
         self._redirects: Worker | None = None
@@ -210,6 +216,7 @@ class _Running:
             context_for=context_for,
             state=self._lifespan.state,
             proxies=self._proxies,
+            limits=self.limits,
         )
         acceptor.start()
         self._acceptors.append(acceptor)
@@ -219,7 +226,7 @@ class _Running:
         ports = (address_of(listener.getsockname()) for listener in self._sockets)
         port = next((address[1] for address in ports if address and address[1]), HTTPS_PORT)
         application = RedirectToHttps(self._config.redirect_port or port)
-        self._redirects = Worker(self._config, self._clock, Dispatcher(application), open_handshake)
+        self._redirects = Worker(self._config, self._clock, application, open_handshake, self.limits)
         handlers = Handlers(http1=partial(Http1Connection, self._redirects), http2=None)
         urls = [describe(listener, secure=False) for listener in self._redirecting]
         for listener, url in zip(self._redirecting, urls, strict=True):

@@ -224,6 +224,13 @@ class Config:
         unit="bytes",
         at_least=1,
     )
+    ws_max_frame: int = setting(
+        16 * 1024 * 1024,
+        "Largest frame, by what its head says and before any of it is read; refused likewise.",
+        section="WebSocket",
+        unit="bytes",
+        at_least=125,  # RFC 6455, 5.5: control frames have up to so many
+    )
     ws_ping_interval: float = setting(
         20.0,
         "A silent client is pinged this often; 0 never pings.",
@@ -246,44 +253,87 @@ class Config:
         at_least=0.1,
     )
 
-    # --- Limits
+    # --- Deadlines
     head_timeout: float = setting(
         10.0,
         "How long a client may take to send a complete request head, from its first byte or from accept "
         "(nginx waits 60, Caddy 60, Granian 30).",
-        section="Limits",
+        section="Deadlines",
+        unit="seconds",
+        at_least=0.1,
+    )
+    body_timeout: float = setting(
+        30.0,
+        "While an application waits for request content, --body-min-rate is asked of the client over so long a "
+        "time; a slower one is answered 408. Once the answer has begun, the two may talk at any pace.",
+        section="Deadlines",
+        unit="seconds",
+        at_least=0.1,
+    )
+    body_min_rate: int = setting(
+        240,
+        "Bytes of request content per second that a client has to send, averaged over --body-timeout; 0 asks for "
+        "nothing (Kestrel: 240; nginx instead wants any byte within 60 seconds).",
+        section="Deadlines",
+        unit="bytes",
+        at_least=0,
+    )
+    write_timeout: float = setting(
+        60.0,
+        "How long a client may leave what was sent to it unread, and an HTTP/2 stream without window "
+        "(nginx: send_timeout 60).",
+        section="Deadlines",
         unit="seconds",
         at_least=0.1,
     )
     keep_alive_timeout: float = setting(
         75.0,
         "How long an idle connection is kept (nginx: 75; longer than the 60 of common load balancers).",
-        section="Limits",
+        section="Deadlines",
         unit="seconds",
         at_least=0.1,
     )
+    linger_timeout: float = setting(
+        5.0,
+        "How long a client that is still sending is listened to after the last answer, so that it gets to read "
+        "it (nginx: lingering_timeout 5).",
+        section="Deadlines",
+        unit="seconds",
+        at_least=0.1,
+    )
+
+    # --- Sizes
     max_head_bytes: int = setting(
         64 * 1024,
         "Largest request head: request line and header section, or HTTP/2 header list; 431 above it "
         "(nginx: 32 KiB, Go: 1 MiB).",
-        section="Limits",
+        section="Sizes",
         unit="bytes",
         at_least=1024,
     )
     max_fields: int = setting(
-        128, "Most fields in a request's header section; 431 above it.", section="Limits", at_least=1
+        128, "Most fields in a request's header section; 431 above it.", section="Sizes", at_least=1
     )
-    max_streams: int = setting(
-        128,
-        "Requests a client may have open at once on one HTTP/2 connection (nginx: 128).",
-        section="Limits",
-        at_least=1,
-        at_most=2**31 - 1,  # RFC 9113, 5.1.1: there are no more stream identifiers
+    max_body: int = setting(
+        0,
+        "Largest request content; 413 above it, whether announced or not. 0 is any size, for content is passed "
+        "on as it comes and never held beyond the windows below (nginx: 1 MiB, Caddy and Go: any).",
+        section="Sizes",
+        unit="bytes",
+        at_least=0,
+    )
+    max_drain: int = setting(
+        256 * 1024,
+        "Request content that is read and dropped after an early answer to keep the connection; beyond it "
+        "closing is cheaper (Go: 256 KiB).",
+        section="Sizes",
+        unit="bytes",
+        at_least=0,
     )
     stream_window: int = setting(
         256 * 1024,
         "Request body the server holds for an application that does not read, per stream.",
-        section="Limits",
+        section="Sizes",
         unit="bytes",
         at_least=1,
         at_most=2**31 - 1,  # RFC 9113, 6.9.1
@@ -291,7 +341,7 @@ class Config:
     connection_window: int = setting(
         4 * 1024 * 1024,
         "The same for a whole HTTP/2 connection.",
-        section="Limits",
+        section="Sizes",
         unit="bytes",
         at_least=65535,  # RFC 9113, 6.9.2: the window a connection begins with, which cannot shrink
         at_most=2**31 - 1,
@@ -300,8 +350,77 @@ class Config:
         64 * 1024,
         "Response bytes held per stream for a client that does not read, before send() waits "
         "(asyncio and Uvicorn: 64 KiB).",
-        section="Limits",
+        section="Sizes",
         unit="bytes",
+        at_least=1,
+    )
+
+    # --- Counts
+    max_connections: int = setting(
+        10_000,
+        "Connections at once; more wait in the backlog until one has ended (nginx: worker_connections 512).",
+        section="Counts",
+        at_least=1,
+    )
+    max_connections_per_address: int = setting(
+        0,
+        "Connections of one client at once, an IPv4 address or an IPv6 network of 64 bits; more are closed. 0 is "
+        "any number, for many people may share an address (nginx: limit_conn, off). Trusted proxies and unix "
+        "sockets have no such limit.",
+        section="Counts",
+        at_least=0,
+    )
+    max_requests_per_connection: int = setting(
+        1_000_000,
+        "Requests on one connection, after which it is closed in good order (nginx: 1000; Go, Caddy: any "
+        "number, but an HTTP/2 connection runs out of streams).",
+        section="Counts",
+        at_least=1,
+    )
+    max_in_flight: int = setting(
+        4096,
+        "Requests being answered at once in a worker; WebSockets do not count (Gunicorn: 1000 connections, "
+        "Uvicorn: any number).",
+        section="Counts",
+        at_least=1,
+    )
+    max_queued: int = setting(
+        256,
+        "Requests that wait when there are --max-in-flight; more are refused: 503 with retry-after, in HTTP/2 "
+        "REFUSED_STREAM, which says that it is safe to try again.",
+        section="Counts",
+        at_least=0,
+    )
+    queue_timeout: float = setting(
+        5.0,
+        "How long a request waits for its turn before it is refused likewise; who has waited longer seldom "
+        "still wants the answer.",
+        section="Counts",
+        unit="seconds",
+        at_least=0.1,
+    )
+    max_streams: int = setting(
+        128,
+        "Requests a client may have open at once on one HTTP/2 connection (nginx: 128). One that it has reset "
+        "counts until its application has ended.",
+        section="Counts",
+        at_least=1,
+        at_most=2**31 - 1,  # RFC 9113, 5.1.1: there are no more stream identifiers
+    )
+    max_resets: int = setting(
+        200,
+        "Streams that a client may reset, or make the server reset, within 10 seconds on one connection; "
+        "more is an attack: GOAWAY with ENHANCE_YOUR_CALM (CVE-2023-44487, CVE-2025-8671; Gunicorn: 200, "
+        "Granian: 50, Go: the number of streams).",
+        section="Counts",
+        at_least=1,
+    )
+    max_control_frames: int = setting(
+        1000,
+        "Frames without use for an application that a client may send within 10 seconds on one connection: PING, "
+        "SETTINGS, PRIORITY, empty DATA, tiny WINDOW_UPDATE; in WebSocket pings, pongs and empty fragments "
+        "(Gunicorn: 1000, Go: 10,000 unsent).",
+        section="Counts",
         at_least=1,
     )
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
+from .admission import Admission, Waiting
 from .asgi import Application, Message, Scope
 from .errors import Disconnected
 from .exchange import Waiters
@@ -17,8 +18,13 @@ from .log import error_log, escape
 
 
 class Call(Protocol):
-    """What the dispatcher needs to know of an exchange."""
+    """What the dispatcher needs to know of an exchange.
 
+    Attributes:
+        running: Whether its application has been started and has not returned; the dispatcher says so.
+    """
+
+    running: bool
     scope: Scope
 
     async def receive(self) -> Message:
@@ -31,6 +37,10 @@ class Call(Protocol):
         """Complete what the application left open; return a complaint for the log, if there is one."""
 
 
+class Request(Waiting, Call, Protocol):
+    """A call of which there may be only so many at once."""
+
+
 class Dispatcher:
     """Runs the application once per exchange.
 
@@ -38,8 +48,9 @@ class Dispatcher:
         started: How many exchanges were ever started.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, admission: Admission[Request]) -> None:
         self._application = application
+        self._admission = admission
         self._loop = asyncio.get_running_loop()
         # A clean context per exchange: what one application call sets, no other sees.
         self._context = contextvars.copy_context()
@@ -50,11 +61,14 @@ class Dispatcher:
 
     def start(self, call: Call) -> None:
         """Run the application for one exchange."""
-        self.started += 1
-        task = self._spawn(self._run(call))
-        if not task.done():
-            self._running[task] = call
-            task.add_done_callback(self._ended)
+        self._start(call, self._ended)
+
+    def admit(self, request: Request) -> None:
+        """Run the application for a request, now or when it is its turn (`--max-in-flight`)."""
+        if not self._admission.open:
+            self._admission.wait(request)
+            return
+        self._begin(request)
 
     @property
     def running(self) -> list[Call]:
@@ -66,12 +80,28 @@ class Dispatcher:
         while self._running:
             await self._idle.wait()
 
-    def cancel(self, chosen: Callable[[Call], bool] = lambda _: True) -> None:
-        """Cancel the applications that are still running, all of them or those chosen; they end soon."""
+    def cancel(self, chosen: Callable[[Call], bool] | None = None) -> None:
+        """Cancel the applications that are still running, those chosen or all and who waits; they end soon."""
         self._cancelling = True
+        if chosen is None:
+            self._admission.close()
         for task, call in self._running.items():
-            if chosen(call):
+            if chosen is None or chosen(call):
                 task.cancel()
+
+    def _begin(self, request: Request) -> None:
+        self._admission.in_flight += 1
+        self._start(request, self._request_ended)
+        if not request.running:
+            self._admission.in_flight -= 1
+
+    def _start(self, call: Call, ended: Callable[[asyncio.Task[None]], None]) -> None:
+        self.started += 1
+        task = self._spawn(self._run(call))
+        if not task.done():
+            call.running = True
+            self._running[task] = call
+            task.add_done_callback(ended)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         context = self._context.copy()
@@ -100,9 +130,15 @@ class Dispatcher:
                 error_log.error("%s: %s", _describe(call.scope), complaint)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        self._running.pop(task).running = False
         if not self._running:
             self._idle.wake()
+
+    def _request_ended(self, task: asyncio.Task[None]) -> None:
+        self._admission.in_flight -= 1
+        while (waiting := self._admission.next()) is not None:
+            self._begin(waiting)
+        self._ended(task)
 
 
 def _log_failure(call: Call, error: BaseException) -> None:

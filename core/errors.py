@@ -48,11 +48,13 @@ class WireError(AlphornError):
 
     Attributes:
         code: The answer to give: an HTTP status code on HTTP/1.1, an error code (RFC 9113, 7) on HTTP/2.
+        limit: The setting whose limit the peer went beyond, if that is what it did.
     """
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, *, limit: str | None = None) -> None:
         super().__init__(reason)
         self.code = code
+        self.limit = limit
 
 
 class StreamFault(WireError):  # noqa: N818 - fault says whose it is

@@ -80,6 +80,13 @@ class Stream(Protocol):
     def pull(self, taken: int) -> None:
         """Say that the application took `taken` bytes; 0 says that it is about to wait for more."""
 
+    def refuse(self) -> bool:
+        """Tell the client that nobody has looked at its request, so that it may send it again by itself.
+
+        Returns:
+            False where the protocol has no such word; then nothing was said.
+        """
+
     def abort(self) -> None:
         """Cut the response so that no client can take it for complete."""
 
@@ -88,6 +95,9 @@ class Exchange(Protocol):
     """What the core offers to a wire for one request."""
 
     scope: Scope
+
+    def start(self) -> None:
+        """Run the application, when what has arrived so far has been fed."""
 
     def feed(self, data: bytes) -> None:
         """Take a part of the request content."""
@@ -148,6 +158,10 @@ class ClosedStream:
 
     def pull(self, taken: int) -> None:
         """Do nothing."""
+
+    def refuse(self) -> bool:
+        """Do nothing."""
+        return True
 
     def abort(self) -> None:
         """Do nothing."""

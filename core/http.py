@@ -12,11 +12,11 @@ Knows nothing of framing, windows or timeouts; those are the wire's.
 
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
-from .asgi import Fields, Message, Scope
+from .asgi import Field, Fields, Message, Scope
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, Head, Stream, Waiters
 from .fields import checked_fields, checked_value
@@ -30,6 +30,9 @@ _NO_LENGTH: Final = _SERVER_ONLY | {b"content-length"}
 _NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"host", b"trailer"}
 # What may stand in `:path` (RFC 3986, 3.3 and 3.4): no white space, no control, no fragment.
 _PUSH_PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")
+# Parts of the content that are kept as they came; what comes behind them is put together.
+_MAX_CHUNKS: Final = 64
+_TRY_AGAIN: Final = ((b"retry-after", b"1"),)
 # More digits than any length has; `int` would refuse thousands of them with an error of its own.
 _MAX_LENGTH_DIGITS: Final = 18
 
@@ -70,18 +73,20 @@ class HttpExchange:
         "_wants_trailers",
         "_worker",
         "_writers",
+        "running",
         "scope",
     )
 
     def __init__(self, worker: Worker, stream: Stream, scope: Scope) -> None:
         # Fixed.
         self.scope = scope
+        self.running = False
         # Asked now, because the scope is the application's: middleware may turn a HEAD into a GET.
         self._is_head = scope.get("method") == "HEAD"
         self._worker = worker
         self._started_at = worker.clock.now() if worker.log_access else 0.0
         # The request.
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | bytearray] = []
         self._content_ended = False
         self._content_delivered = False
         self._eof = False
@@ -103,11 +108,22 @@ class HttpExchange:
 
     # ------------------------------------------------------------------ for the wire
 
+    def start(self) -> None:
+        """Run the application, or wait for a turn."""
+        self._worker.dispatcher.admit(self)
+
     def feed(self, data: bytes) -> None:
         """Take a part of the request content; once the response is complete, nobody will ask for it."""
-        if self._state is not State.COMPLETE:
-            self._chunks.append(data)
-            self._wake_readers()
+        if self._state is State.COMPLETE:
+            return
+        chunks = self._chunks
+        if len(chunks) < _MAX_CHUNKS:
+            chunks.append(data)
+        else:  # an object per byte or two would be many times what the windows allow
+            if len(chunks) == _MAX_CHUNKS:
+                chunks.append(bytearray())
+            chunks[-1] += data
+        self._wake_readers()
 
     def feed_end(self) -> None:
         """Take the end of the request content."""
@@ -182,6 +198,16 @@ class HttpExchange:
 
     # ------------------------------------------------------------------ for the dispatcher
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self._lost
+
+    def refuse(self) -> None:
+        """Answer that the server has too much to do (RFC 9110, 15.6.4); the application will never run."""
+        if not self._stream.refuse():
+            self.answer(503, b"Service Unavailable", _TRY_AGAIN)
+
     def finished(self, error: BaseException | None) -> str | None:
         """Complete what the application left open: a 500, or a cut that nobody can take for complete.
 
@@ -211,16 +237,18 @@ class HttpExchange:
         """Whether this is an endless response whose application has not asked, so cannot know, that it shall end."""
         return self._endless and not self._told and self._state is not State.COMPLETE
 
-    def answer(self, status: int, text: bytes) -> None:
+    def answer(self, status: int, text: bytes, fields: Sequence[Field] = ()) -> None:
         """Send a whole answer of the server's own, in place of the application's.
 
         Args:
             status: The HTTP status code.
             text: One line of plain text for the client; it says nothing about our insides.
+            fields: What the head says besides.
         """
         self._wants_trailers = False
         self._no_content = self._is_head
-        self._head = self._checked_head(status, [(b"content-type", b"text/plain; charset=utf-8")])
+        content_type = (b"content-type", b"text/plain; charset=utf-8")
+        self._head = self._checked_head(status, [content_type, *fields])
         self._status = status
         self._emit(text, more=False)
 
@@ -228,7 +256,7 @@ class HttpExchange:
 
     def _take(self) -> Message:
         chunks = self._chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self._content_delivered = self._content_ended
         if body:

@@ -42,6 +42,11 @@ class ConnectionFacts:
         self._tls: TlsExtension | None = None
 
     @property
+    def limited_client(self) -> Address | None:
+        """Whose connections are counted; None for a trusted proxy, who comes for many."""
+        return self.client if self.proxies is None else None
+
+    @property
     def tls(self) -> TlsExtension | None:
         """The `tls` extension: built once, when first needed; None on clear connections."""
         if self._tls is None and self._make_tls is not None:

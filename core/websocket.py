@@ -72,12 +72,14 @@ class WebSocketExchange:
         "_worker",
         "_writers",
         "deadline",
+        "running",
         "scope",
     )
 
     def __init__(self, worker: Worker, stream: Stream, scope: Scope, handshake: Handshake) -> None:
         # Fixed.
         self.scope = scope
+        self.running = False
         self._worker = worker
         self._handshake = handshake
         self._started_at = worker.clock.now()
@@ -107,6 +109,10 @@ class WebSocketExchange:
         self._pinged = False
 
     # ------------------------------------------------------------------ for the wire
+
+    def start(self) -> None:
+        """Run the application; at once, for a WebSocket is a connection rather than a request."""
+        self._worker.dispatcher.start(self)
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the tunnel; also those of a client too hasty to wait until it is accepted."""

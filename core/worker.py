@@ -5,12 +5,14 @@ import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
-from .asgi import Field, Fields
+from .admission import Admission
+from .asgi import Address, Application, Field, Fields
 from .clock import Clock
 from .codec import Handshake
 from .config import Config
 from .dispatch import Dispatcher
 from .exchange import Connection, Waiters
+from .limits import Limits, Occupancy
 from .log import access_log
 from .proxies import AllowedHosts
 
@@ -22,7 +24,8 @@ class Worker:
     """The shared part of every connection: settings, time, the dispatcher, who is connected.
 
     Attributes:
-        connections: Every connection whose protocol is known.
+        limits: What came of the limits, and how many connections there are.
+        connections: Every connection whose protocol is known, and its client.
         closing: Whether the server is shutting down.
         log_access: Whether requests are logged; looked up once, because it is asked per request.
         server_field: The `server` field of answers, or None.
@@ -31,14 +34,20 @@ class Worker:
     """
 
     def __init__(
-        self, config: Config, clock: Clock, dispatcher: Dispatcher, open_handshake: OpenHandshake
+        self,
+        config: Config,
+        clock: Clock,
+        application: Application,
+        open_handshake: OpenHandshake,
+        limits: Limits | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
-        self.dispatcher = dispatcher
+        self.limits = limits or make_limits(config, clock)
+        self.dispatcher = Dispatcher(application, Admission(config, clock, self.limits))
         self.open_handshake = open_handshake
         self.loop = asyncio.get_running_loop()
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, Address | None] = {}
         self.closing = False
         self.log_access = config.access_log and access_log.isEnabledFor(logging.INFO)
         server = config.server_header.encode("latin-1")
@@ -48,9 +57,15 @@ class Worker:
         self.allowed_hosts = AllowedHosts(config.allowed_hosts) if config.allowed_hosts else None
         self._disconnected = Waiters()
 
+    def join(self, connection: Connection, client: Address | None) -> None:
+        """Keep a connection in mind."""
+        self.connections[connection] = client
+        self.limits.occupancy.enter(client)
+
     def leave(self, connection: Connection) -> None:
         """Forget a connection that is gone; harmless if it is forgotten already."""
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.limits.occupancy.leave(self.connections.pop(connection))
         if not self.connections:
             self._disconnected.wake()
 
@@ -58,3 +73,8 @@ class Worker:
         """Wait until there is no connection."""
         while self.connections:
             await self._disconnected.wait()
+
+
+def make_limits(config: Config, clock: Clock) -> Limits:
+    """Make what the workers and acceptors of one server share about its limits."""
+    return Limits(clock, Occupancy(config.max_connections, config.max_connections_per_address))

@@ -32,7 +32,7 @@ from ..core.scope import ConnectionFacts
 from ..core.worker import Worker
 from .http1_head import Http1Request, measure_head, read_head
 from .http1_response import Response, refusal
-from .lingering import STALL_SECONDS, Lingering
+from .lingering import Lingering
 from .sendfile import CAN_SEND_FILES, send_file
 
 _FILES: Final[dict[str, dict[str, Any]]] = (
@@ -42,8 +42,6 @@ _EXTENSIONS_10: Final = _FILES
 _EXTENSIONS_11: Final = {**_FILES, "http.response.early_hint": {}, "http.response.trailers": {}}
 _EXTENSIONS_WEBSOCKET: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}}
 
-# Unread content that is cheaper to read and drop than to open a new connection for (Go: 256 KiB).
-_MAX_DRAIN: Final = 256 * 1024
 # Pipelined requests that are begun before others get their turn: as many as the acceptor takes at once.
 _REQUESTS_PER_TURN: Final = 32
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -125,7 +123,7 @@ class Http1Connection(asyncio.Protocol):
         # uvloop's transports do not derive from asyncio's classes.
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=self._worker.config.write_high_mark)
-        self._worker.connections.add(self)
+        self._worker.join(self, self._facts.limited_client)
         self._worker.clock.watch(self)
         self._set_deadline(self._worker.config.head_timeout)
 
@@ -157,7 +155,7 @@ class Http1Connection(asyncio.Protocol):
         self._full = True
         if self._exchange is not None:
             self._client_reads()  # from now on
-            self._set_deadline(STALL_SECONDS)
+            self._set_deadline(self._worker.config.write_timeout)
 
     def resume_writing(self) -> None:
         """Learn that there is room again."""
@@ -198,7 +196,7 @@ class Http1Connection(asyncio.Protocol):
         elif self._exchange is None:
             self._close()
         elif self._client_reads():
-            self._set_deadline(STALL_SECONDS)
+            self._set_deadline(self._worker.config.write_timeout)
         else:
             self._transport.abort()
 
@@ -268,6 +266,10 @@ class Http1Connection(asyncio.Protocol):
                 self._balance_reading()
         elif self._phase is Phase.CONTENT and self._response.wants_continue:
             self.send_informational(HTTPStatus.CONTINUE, [])
+
+    def refuse(self) -> bool:
+        """Say that HTTP/1 has no word for it."""
+        return False
 
     def abort(self) -> None:
         """Cut the response so that no client can take it for complete (RFC 9112, 8)."""
@@ -348,7 +350,7 @@ class Http1Connection(asyncio.Protocol):
             return
         self._exchange = exchange
         self._take_content(data)
-        self._worker.dispatcher.start(exchange)
+        exchange.start()
 
     def _read_content(self) -> bool:
         if not self._buffer:
@@ -379,7 +381,7 @@ class Http1Connection(asyncio.Protocol):
             self._exchange.feed(data)
             return
         self._drained += len(data)
-        if self._drained > _MAX_DRAIN:
+        if self._drained > self._worker.config.max_drain:
             self._close(hear_out=True)
 
     def _end_input(self) -> None:
@@ -416,7 +418,11 @@ class Http1Connection(asyncio.Protocol):
         if self._response.wants_continue:
             return False
         # More content than will be drained: the client is told, and may stop sending.
-        return not (end and self._phase is Phase.CONTENT and self._request.content.remaining > _MAX_DRAIN)
+        return not (
+            end
+            and self._phase is Phase.CONTENT
+            and self._request.content.remaining > self._worker.config.max_drain
+        )
 
     def _write(self, data: bytes) -> None:
         if not data:
@@ -471,7 +477,7 @@ class Http1Connection(asyncio.Protocol):
         Raises:
             Disconnected: The client left meanwhile.
         """
-        self._set_deadline(STALL_SECONDS)
+        self._set_deadline(self._worker.config.write_timeout)
         self._worker.loop.add_writer(descriptor, self._room.wake)
         try:
             await self._room.wait()
@@ -554,7 +560,7 @@ class Http1Connection(asyncio.Protocol):
         unread = self._paused or bool(self._buffer) or self._phase is Phase.CONTENT
         hear_out = not self._eof and (hear_out or unread)
         self._let_go()
-        Lingering(self._transport, self._worker, hear_out=hear_out)
+        Lingering(self._transport, self._worker, self._facts.limited_client, hear_out=hear_out)
 
     def _cut(self) -> None:
         """Close in the middle of a response, so that it cannot be taken for complete."""

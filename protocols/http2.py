@@ -93,7 +93,7 @@ class Http2Connection(asyncio.Protocol):
         # uvloop's transports do not derive from asyncio's classes.
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=self._worker.config.write_high_mark)
-        self._worker.connections.add(self)
+        self._worker.join(self, self._facts.limited_client)
         self._worker.clock.watch(self)
         self.deadline = self._worker.clock.now() + self._worker.config.head_timeout
         self._flush()
@@ -210,9 +210,9 @@ class Http2Connection(asyncio.Protocol):
         self._machine.acknowledge_received_data(taken, stream.id)
         self._flush_soon()
 
-    def reset(self, stream: Http2Stream) -> None:
-        """Reset a stream whose application failed."""
-        self._machine.reset_stream(stream.id, ErrorCodes.INTERNAL_ERROR)
+    def reset(self, stream: Http2Stream, code: ErrorCodes) -> None:
+        """Reset a stream for a reason of our own: its application failed, or nobody has time for it."""
+        self._machine.reset_stream(stream.id, code)
         self._drop(stream)
         self._flush_soon()
 
@@ -393,7 +393,7 @@ class Http2Connection(asyncio.Protocol):
         """Start the applications that are due; not for a request that was reset in the same read."""
         for stream in self._starting:  # grows if one of them pushes
             if stream.exchange is not None:
-                self._worker.dispatcher.start(stream.exchange)
+                stream.exchange.start()
         self._starting.clear()
 
     # ------------------------------------------------------------------ sending
@@ -482,7 +482,7 @@ class Http2Connection(asyncio.Protocol):
         data = self._machine.data_to_send()
         if not self._transport.is_closing():
             self._transport.write(data)
-        Lingering(self._transport, self._worker)
+        Lingering(self._transport, self._worker, self._facts.limited_client)
 
     def _leave(self) -> None:
         self._phase = Phase.CLOSED

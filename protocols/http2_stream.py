@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from h2.errors import ErrorCodes
+
 from ..core.asgi import Fields
 from ..core.exchange import Head, Stream
 from ..core.http import HttpExchange
@@ -37,8 +39,8 @@ class Carrier(Protocol):
     def credit(self, stream: "Http2Stream", taken: int) -> None:
         """Give window back to the client for bytes that the application took."""
 
-    def reset(self, stream: "Http2Stream") -> None:
-        """Reset the stream, because our side failed."""
+    def reset(self, stream: "Http2Stream", code: ErrorCodes) -> None:
+        """Reset the stream, for a reason of our own."""
 
     def promise(self, stream: "Http2Stream", path: bytes, fields: Fields) -> None:
         """Send PUSH_PROMISE and start the application for it."""
@@ -177,9 +179,14 @@ class Http2Stream:
             self.expects_continue = False
             self.send_informational(100, [])
 
+    def refuse(self) -> bool:
+        """Reset the stream with the code that says that it is safe to try again (RFC 9113, 8.7)."""
+        self._carrier.reset(self, ErrorCodes.REFUSED_STREAM)
+        return True
+
     def abort(self) -> None:
         """Reset the stream: no client takes that for a complete response."""
-        self._carrier.reset(self)
+        self._carrier.reset(self, ErrorCodes.INTERNAL_ERROR)
 
     # ------------------------------------------------------------------ for the connection
 
@@ -241,7 +248,7 @@ class _GoneCarrier:
 
     def credit(self, stream: Http2Stream, taken: int) -> None: ...
 
-    def reset(self, stream: Http2Stream) -> None: ...
+    def reset(self, stream: Http2Stream, code: ErrorCodes) -> None: ...
 
     def promise(self, stream: Http2Stream, path: bytes, fields: Fields) -> None: ...
 

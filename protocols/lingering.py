@@ -13,14 +13,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from ..core.asgi import Address
 from ..core.clock import NEVER, Timed
 from ..core.exchange import Connection
 from ..core.worker import Worker
 
-STALL_SECONDS: Final = 60.0
-"""How long a client may leave what was sent to it unread (nginx: send_timeout 60s)."""
-
-_LINGER_SECONDS: Final = 5.0  # nginx: lingering_timeout 5s
 _SHUTDOWN_SECONDS: Final = 1.0  # what a client gets when the server waits for nothing else
 _MAX_BYTES: Final = 1024 * 1024
 
@@ -30,22 +27,25 @@ class Lingering(asyncio.Protocol):
 
     __slots__ = ("_dropped", "_transport", "_unread", "_worker", "deadline")
 
-    def __init__(self, transport: asyncio.Transport, worker: Worker, *, hear_out: bool = True) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, worker: Worker, client: Address | None, *, hear_out: bool = True
+    ) -> None:
         """Begin to close.
 
         Args:
             transport: The connection's.
             worker: The connection's.
+            client: The connection's.
             hear_out: Whether the client may still be sending, and is listened to for a while.
         """
         self._transport = transport
         self._worker = worker
         self._dropped = 0
         self._unread = transport.get_write_buffer_size()
-        self.deadline = worker.clock.now() + (STALL_SECONDS if self._unread else _LINGER_SECONDS)
+        self.deadline = worker.clock.now() + self._patience()
         if worker.closing:
             self.shutdown()
-        worker.connections.add(self)
+        worker.join(self, client)
         worker.clock.watch(self)
         transport.set_protocol(self)
         if transport.is_closing():
@@ -90,10 +90,14 @@ class Lingering(asyncio.Protocol):
         """Give up on a client that neither reads nor hangs up."""
         before, self._unread = self._unread, self._transport.get_write_buffer_size()
         if self._unread < before:
-            patience = STALL_SECONDS if self._unread else _LINGER_SECONDS
-            self.deadline = self._worker.clock.now() + patience
+            self.deadline = self._worker.clock.now() + self._patience()
         else:
             self._transport.abort()
+
+    def _patience(self) -> float:
+        """Return how long the client has to take what is left, or, when nothing is, to hang up."""
+        config = self._worker.config
+        return config.write_timeout if self._unread else config.linger_timeout
 
 
 if TYPE_CHECKING:

@@ -13,12 +13,15 @@ import asyncio
 import errno
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.clock import NEVER, Clock, Timed
 from ..core.config import Config
+from ..core.limits import Limits
 from ..core.log import error_log
 from ..core.proxies import TrustedProxies
+from ..core.sockets import address_of
 from .arrival import ClearArrival, ContextFor, HandlerFactory, Handlers, Reception, TlsArrival
 from .handshake import alpn_protocols
 from .introduction import Introduction
@@ -48,6 +51,7 @@ class Acceptor:
         context_for: ContextFor | None = None,
         state: Mapping[str, Any] | None = None,
         proxies: TrustedProxies | None = None,
+        limits: Limits,
     ) -> None:
         self.deadline = NEVER
         self._listener = listener
@@ -63,6 +67,7 @@ class Acceptor:
             alpn=frozenset(name.encode() for name in alpn_protocols(config)),
             state=state,
             proxies=proxies,
+            limits=limits,
         )
 
     def start(self) -> None:
@@ -88,11 +93,17 @@ class Acceptor:
         """Accept again after a pause."""
         self.deadline = NEVER
         self._clock.forget(self)
-        assert self._loop is not None  # a closed acceptor is not on the clock
-        self._loop.add_reader(self._listener, self._accept)
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._loop is not None:
+            self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
         for _ in range(BATCH):
+            if self._reception.limits.occupancy.full:
+                self._wait_for_place()
+                return
             try:
                 accepted, peer = self._listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -112,11 +123,22 @@ class Acceptor:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:  # the client has gone, and some systems say so here
             accepted.close()
+            return
+        if self._reception.config.proxy_protocol:
+            Introduction(self._arrival, self._reception, accepted, peer)
+        elif self._reception.turns_away(address_of(peer)):
+            accepted.close()
         else:
-            if self._reception.config.proxy_protocol:
-                Introduction(self._arrival, self._reception, accepted, peer)
-            else:
-                self._arrival(self._reception, accepted, peer)
+            self._arrival(self._reception, accepted, peer)
+
+    def _wait_for_place(self) -> None:
+        """Stop accepting until a connection has left; others wait in the backlog."""
+        assert self._loop is not None
+        limits = self._reception.limits
+        limits.hit("max_connections", None, "no more connections are accepted until one has ended")
+        self._loop.remove_reader(self._listener)
+        # Soon, not at once: a connection leaves and enters again when it is handed over.
+        limits.occupancy.when_left(partial(self._loop.call_soon, self._resume))
 
     def _pause(self, error: OSError) -> None:
         """Stop accepting until the next tick of the clock.

@@ -23,8 +23,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
+from ..core.asgi import Address
 from ..core.clock import Clock, Timed
 from ..core.config import Config
+from ..core.limits import Limits
 from ..core.log import error_log, format_address
 from ..core.proxies import TrustedProxies
 from ..core.scope import ConnectionFacts
@@ -80,8 +82,33 @@ class Reception:
     alpn: frozenset[bytes]
     state: Mapping[str, Any] | None
     proxies: TrustedProxies | None
-    arrivals: set["Droppable"] = field(default_factory=set)
+    limits: Limits
+    arrivals: dict["Droppable", Address | None] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def enter(self, arrival: "Droppable", client: Address | None) -> None:
+        """Keep a connection in mind, with the client whose connections are counted, until it leaves."""
+        self.arrivals[arrival] = client
+        self.limits.occupancy.enter(client)
+        self.clock.watch(arrival)
+
+    def leave(self, arrival: "Droppable") -> None:
+        """Forget a connection; harmless if it is forgotten already."""
+        if arrival in self.arrivals:
+            self.limits.occupancy.leave(self.arrivals.pop(arrival))
+            self.clock.forget(arrival)
+
+    def turns_away(self, client: Address | None) -> bool:
+        """Tell whether a client has as many connections as it may, so that this one is to be closed."""
+        if not self.limits.occupancy.crowded(self.limited(client)):
+            return False
+        what = "a connection was closed at once, the client has too many"
+        self.limits.hit("max_connections_per_address", client, what)
+        return True
+
+    def limited(self, client: Address | None) -> Address | None:
+        """Return whose connections are counted; None for a trusted proxy, who comes for many."""
+        return None if self.proxies is not None and self.proxies.trusts(client) else client
 
 
 def opens_http2(first: bytes) -> bool | None:
@@ -112,8 +139,8 @@ class Arrival(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._failures: list[ssl.SSLError] = []  # of the handshake: one, if it fails
         self.deadline = reception.clock.now() + seconds
-        reception.arrivals.add(self)
-        reception.clock.watch(self)
+        told_client = told.client if told is not None else None
+        reception.enter(self, reception.limited(told_client or address_of(peer)))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, after the TLS handshake where there is one."""
@@ -208,8 +235,7 @@ class Arrival(asyncio.Protocol):
         )
 
     def _leave(self) -> None:
-        self._reception.arrivals.discard(self)
-        self._reception.clock.forget(self)
+        self._reception.leave(self)
 
     def _debug(self, what: str) -> None:
         if error_log.isEnabledFor(logging.DEBUG):

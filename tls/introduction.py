@@ -38,8 +38,7 @@ class Introduction:
         self._peer = peer
         self._seen = 0
         self.deadline = reception.clock.now() + reception.config.handshake_timeout
-        reception.arrivals.add(self)
-        reception.clock.watch(self)
+        reception.enter(self, None)
         asyncio.get_running_loop().add_reader(accepted, self._look)
         if reception.proxies is None or not reception.proxies.trusts(address_of(peer)):
             self._refuse("is no trusted proxy")
@@ -70,6 +69,9 @@ class Introduction:
         except (OSError, ConnectionFault) as error:
             self._refuse(str(error))
             return
+        if header.client is not None and self._reception.turns_away(header.client):
+            self.drop()
+            return
         self._leave()
         self._arrive(self._reception, self._socket, self._peer, header)
 
@@ -87,8 +89,7 @@ class Introduction:
 
     def _leave(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)
-        self._reception.arrivals.discard(self)
-        self._reception.clock.forget(self)
+        self._reception.leave(self)
 
 
 if TYPE_CHECKING:

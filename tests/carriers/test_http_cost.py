@@ -17,7 +17,6 @@ import pytest
 from alphorn.core.asgi import Application, Receive, Scope, Send
 from alphorn.core.clock import Clock
 from alphorn.core.config import Config
-from alphorn.core.dispatch import Dispatcher
 from alphorn.core.scope import ConnectionFacts
 from alphorn.core.worker import Worker
 from alphorn.protocols.http1 import Http1Connection
@@ -149,7 +148,7 @@ class Bench:
 
         self._loop = loop
         self._transport = CountingTransport()
-        self._worker = Worker(Config(access_log=False), Clock(), Dispatcher(observed), open_handshake)
+        self._worker = Worker(Config(access_log=False), Clock(), observed, open_handshake)
         self.wire: Wire = wire_class(self._worker, self._transport)
 
     async def cost(self, data: bytes, answers: int = 1) -> Counter[str]:

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphorn.core.admission import Admission
 from alphorn.core.asgi import Message, Receive, Scope, Send
+from alphorn.core.clock import Clock
+from alphorn.core.config import Config
 from alphorn.core.dispatch import Dispatcher
 from alphorn.core.errors import Disconnected, UnexpectedMessage
+from alphorn.core.worker import make_limits
 from support.conversation import complaints
 from support.waiting import within
 
@@ -33,6 +37,7 @@ class FakeCall:
         self.body = body
         self.complaint = complaint
         self.finishes: list[BaseException | None] = []
+        self.running = False
 
     async def receive(self) -> Message:
         return {"type": "http.disconnect"}
@@ -53,7 +58,8 @@ def dispatcher_of(*calls: FakeCall) -> Dispatcher:
         call = bodies[id(scope)]
         await call.body(call)
 
-    return Dispatcher(application)
+    clock = Clock()
+    return Dispatcher(application, Admission(Config(), clock, make_limits(Config(), clock)))
 
 
 async def run(body: Body, complaint: str | None = None) -> FakeCall:

@@ -10,7 +10,6 @@ import pytest
 from alphorn.core.asgi import Field, Fields, Message, Receive, Scope, Send
 from alphorn.core.codec import Handshake
 from alphorn.core.config import Config
-from alphorn.core.dispatch import Dispatcher
 from alphorn.core.drain import Report, drain
 from alphorn.core.worker import Worker
 from support.clock import ManualClock
@@ -33,7 +32,7 @@ class Connection:
     def __init__(self, worker: Worker) -> None:
         self.told: list[str] = []
         self._worker = worker
-        worker.connections.add(self)
+        worker.join(self, None)
 
     def shutdown(self) -> None:
         self.told.append("shutdown")
@@ -53,6 +52,7 @@ class Request:
         server: Field = (b"host", b"example.org")
         self.scope: Scope = {"type": "http", "path": path, "client": ("192.0.2.1", 5), "headers": [server]}
         self.error: BaseException | None = None
+        self.running = False
 
     async def receive(self) -> Message:
         return {"type": "http.request"}
@@ -67,7 +67,7 @@ class Request:
 
 @pytest.fixture
 async def worker(app: SteeredApp, clock: ManualClock) -> Worker:
-    return Worker(Config(), clock, Dispatcher(app), no_handshake)
+    return Worker(Config(), clock, app, no_handshake)
 
 
 async def draining(worker: Worker) -> "asyncio.Task[bool]":
@@ -242,7 +242,7 @@ async def crashing_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_an_application_that_crashes_meanwhile_is_no_reason_to_wait(clock: ManualClock) -> None:
-    worker = Worker(Config(), clock, Dispatcher(crashing_app), no_handshake)
+    worker = Worker(Config(), clock, crashing_app, no_handshake)
     worker.dispatcher.start(Request("/"))
     async with within("the drain"):
         assert await drain(worker, GRACE)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from alphorn.core.asgi import Fields, Message, Scope
 from alphorn.core.config import Config
-from alphorn.core.dispatch import Dispatcher
 from alphorn.core.errors import UnexpectedMessage
 from alphorn.core.exchange import Head, Stream
 from alphorn.core.websocket import MOVES, State, WebSocketExchange
@@ -62,6 +61,9 @@ class FakeStream:
         assert not self.over, "aborted after the end"
         self.aborted = True
 
+    def refuse(self) -> bool:
+        raise AssertionError("never for a WebSocket")
+
     def send_informational(self, status: int, fields: Fields) -> None:
         raise AssertionError("never for a WebSocket")
 
@@ -84,7 +86,7 @@ class Scene:
 
         self.clock = ManualClock()
         self.config = Config(**config)
-        self.worker = Worker(self.config, self.clock, Dispatcher(nobody), open_handshake)
+        self.worker = Worker(self.config, self.clock, nobody, open_handshake)
         self.stream = FakeStream()
         scope: Scope = {
             "type": "websocket",

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from alphorn.core.asgi import Message
-from alphorn.protocols.lingering import STALL_SECONDS
 from compliance.http1_corpus import chunked, get, post, target
 from support.http1_peer import Http1Peer
 from support.steered_app import Call, SteeredApp
+
+WRITE_SECONDS = 60.0  # the default of write_timeout
 
 GET = target(b"/")
 UPLOAD = post(b"Content-Length: 5")
@@ -296,7 +297,7 @@ async def test_a_client_that_reads_nothing_is_given_up(peer: Http1Peer, app: Ste
     await call.start()
     sending = asyncio.ensure_future(call.body(MUCH, more=True))
     await peer.settle()
-    peer.clock.advance(STALL_SECONDS - 1)
+    peer.clock.advance(WRITE_SECONDS - 1)
     await peer.settle()
     assert not sending.done()
     peer.clock.advance(2)
@@ -310,7 +311,7 @@ async def read_slowly(peer: Http1Peer, until: Callable[[], bool]) -> None:
     for _ in range(1000):
         if until():
             return
-        peer.clock.advance(STALL_SECONDS - 2)
+        peer.clock.advance(WRITE_SECONDS - 2)
         peer.reads(10_000)
         await peer.settle()
     raise AssertionError("never")
@@ -348,7 +349,7 @@ async def test_an_answer_that_is_complete_is_not_kept_for_ever(
 ) -> None:
     peer.stops_reading()
     await answered(peer, app, request_bytes, MUCH[:60_000])
-    peer.clock.advance(IDLE_SECONDS + 2 * STALL_SECONDS)
+    peer.clock.advance(IDLE_SECONDS + 2 * WRITE_SECONDS)
     await peer.settle()
     assert peer.transport.aborted
     assert not peer.worker.connections

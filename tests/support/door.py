@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from alphorn.core.config import Config
 from alphorn.core.scope import ConnectionFacts
+from alphorn.core.worker import make_limits
 from alphorn.tls.acceptor import Acceptor, ContextFor, Handlers
 
 from .clock import ManualClock
@@ -72,6 +73,7 @@ class Door:
             config=config,
             context_for=context_for,
             state=state,
+            limits=make_limits(config, self.clock),
         )
 
     @property

@@ -7,7 +7,6 @@ from alphorn.core.asgi import Fields, Message, Scope
 from alphorn.core.clock import Clock
 from alphorn.core.codec import Handshake
 from alphorn.core.config import Config
-from alphorn.core.dispatch import Dispatcher
 from alphorn.core.exchange import Head, Stream
 from alphorn.core.http import HttpExchange
 from alphorn.core.worker import Worker
@@ -60,6 +59,9 @@ class FakeStream:
         assert not self.over
         self.pulled += taken
 
+    def refuse(self) -> bool:
+        return False
+
     def abort(self) -> None:
         self._note("abort")
         self.over = True
@@ -79,7 +81,7 @@ def _no_handshake(_fields: Fields, _http_version: str, _config: Config) -> Hands
 def make_exchange(stream: FakeStream | None = None, method: str = "GET") -> tuple[HttpExchange, FakeStream]:
     """Make an exchange on a stream; both belong to the running loop."""
     stream = stream or FakeStream()
-    worker = Worker(Config(server_header=""), Clock(), Dispatcher(_no_application), _no_handshake)
+    worker = Worker(Config(server_header=""), Clock(), _no_application, _no_handshake)
     scope = {
         "type": "http",
         "method": method,

@@ -15,7 +15,6 @@ from typing import Any
 
 from alphorn.core.asgi import Application
 from alphorn.core.config import Config
-from alphorn.core.dispatch import Dispatcher
 from alphorn.core.scope import ConnectionFacts
 from alphorn.core.worker import Worker
 from alphorn.protocols.http1 import Http1Connection
@@ -192,7 +191,7 @@ class Http1Peer:
     def __init__(self, app: Application, **settings: Any) -> None:
         self.clock = ManualClock()
         config = Config(**{"access_log": False} | settings)
-        self.worker = Worker(config, self.clock, Dispatcher(app), open_handshake)
+        self.worker = Worker(config, self.clock, app, open_handshake)
         self.connection = Http1Connection(self.worker, ConnectionFacts(("127.0.0.1", 1), ("127.0.0.1", 80)))
         self.transport = MemoryTransport()
         self.transport.set_protocol(self.connection)

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from alphorn.core.asgi import Application
 from alphorn.core.config import Config
-from alphorn.core.dispatch import Dispatcher
 from alphorn.core.log import error_log
 from alphorn.core.scope import ConnectionFacts
 from alphorn.core.worker import Worker
@@ -38,7 +37,7 @@ class MemoryConnection:
     def __init__(self, app: Application, **settings: Any) -> None:
         self.clock = ManualClock()
         config = Config(**({"access_log": False} | settings))
-        self.worker = Worker(config, self.clock, Dispatcher(app), open_handshake)
+        self.worker = Worker(config, self.clock, app, open_handshake)
         self.server = Http2Connection(self.worker, ConnectionFacts(("client", 1), ("server", 2)))
         self.transport = MemoryTransport(self.server)
         self.peer = FramePeer(cast(Wire, _MemoryWire(self.transport)))
