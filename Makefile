@@ -38,6 +38,9 @@ fuzz: $(VENV)/.installed $(VENV)/.test-tools  ## fuzz HTTP/1 for FUZZ_SECONDS, t
 	cd tests && ../$(BIN)/python -m compliance.http1_fuzz $(FUZZ_SECONDS)
 	ALPHORN_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -o timeout=0 tests/protocols/test_http2_any_bytes.py
 
+bench: $(VENV)/.installed .tools/bench/.installed  ## measure beside other servers, BENCH_OPTIONS="--quick --work hello"
+	cd tests && ../$(BIN)/python -m benchmarks $(BENCH_OPTIONS)
+
 docs: $(VENV)/.installed $(VENV)/.test-tools  ## write docs/reference.md anew
 	$(BIN)/python tests/support/reference.py
 
@@ -59,6 +62,12 @@ $(VENV)/.installed: $(SOURCES) | $(BIN)/python
 	$(BIN)/pip install --quiet --no-deps --force-reinstall $(VENV)/dist/*.whl
 	touch $@
 
+# Other servers, and what puts them under load, in an environment that nothing else uses.
+.tools/bench/.installed: tests/benchmarks/peers-requirements.txt | $(BIN)/python
+	$(BIN)/python -m venv .tools/bench
+	.tools/bench/bin/pip install --quiet --requirement $<
+	touch $@
+
 $(VENV)/.test-tools: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --group test
 	touch $@
@@ -67,4 +76,4 @@ $(VENV)/.lint-tools: pyproject.toml | $(VENV)/.installed
 	$(BIN)/pip install --quiet --group lint
 	touch $@
 
-.PHONY: help demo test coverage fmt lint types imports compliance fuzz docs all clean
+.PHONY: help demo test coverage fmt lint types imports compliance fuzz bench docs all clean

@@ -28,6 +28,7 @@ INSTALL_HINTS = {
     "node": "apt install nodejs / brew install node",
     "openssl": "apt install openssl / brew install openssl",
     "sslyze": "pipx install sslyze",
+    "wrk": "apt install wrk / brew install wrk",
 }
 
 
