@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+import alphorn
+
 LOAD_GENERATORS = {
     "wrk": ("wrk --version", "apt install wrk / brew install wrk"),
     "h2load": ("h2load --version", "apt install nghttp2-client / brew install nghttp2"),
@@ -17,7 +19,7 @@ LOAD_GENERATORS = {
 """How to learn the version of each, and how to get it."""
 
 REQUIREMENTS = Path(__file__).with_name("peers-requirements.txt")
-OURS = ("alphorn", "h11", "h2", "hpack", "wsproto", "uvloop")
+LIBRARIES = ("h11", "h2", "hpack", "wsproto", "uvloop")
 
 
 def describe() -> dict[str, str]:
@@ -33,7 +35,7 @@ def describe() -> dict[str, str]:
 
 def our_versions() -> dict[str, str]:
     """Return the versions of our server and its libraries."""
-    return {name: importlib.metadata.version(name) for name in OURS}
+    return {"alphorn": alphorn.__version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def package_versions(python: Path) -> dict[str, str]:
