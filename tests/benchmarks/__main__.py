@@ -68,7 +68,9 @@ def main(words: Sequence[str] | None = None) -> int:
             f"load on core {settings.load_core}"
         )
         run.versions = _versions(settings, servers)
-        harness.run(run, settings, servers, workloads, lambda line: print(line, file=sys.stderr, flush=True))
+        harness.measure_all(
+            run, settings, servers, workloads, lambda line: print(line, file=sys.stderr, flush=True)
+        )
     report = markdown(run)
     print(report)
     for file, text in (

@@ -89,7 +89,7 @@ def lasting(seconds: int) -> dict[str, str]:
     return {"seconds": str(seconds), "bulk": str(32 * seconds)}
 
 
-def run(
+def measure_all(
     run: Run,
     settings: Settings,
     servers: Sequence[Server],
@@ -101,7 +101,7 @@ def run(
     Args:
         run: Gets what is found, and what failed.
         settings: How.
-        servers: Which, in the order of the first round; each later round begins with the next of them.
+        servers: Which.
         workloads: Which.
         show: Is told what happens.
     """
@@ -109,30 +109,35 @@ def run(
     for name, size in UPLOADS.items():
         (settings.folder / name).write_bytes(bytes(size))
     broken: set[tuple[str, str]] = set()
-    for number in range(settings.rounds):
+    for number, workload, server in turns(settings.rounds, workloads, servers):
+        if (server.name, workload.key) in broken:
+            continue
+        label = f"round {number} of {settings.rounds}: {workload.key}: {server.name}"
+        try:
+            row, figures = measure(server, workload, settings)
+        except (MeasurementFailed, loads.LoadFailed, OSError, subprocess.SubprocessError) as error:
+            broken.add((server.name, workload.key))
+            reason, _, _ = str(error).partition("\n")
+            run.skipped.append(f"{server.name} failed at {workload.key}: {reason}")
+            show(f"{label}: failed: {error}")
+            continue
+        run.add(row, figures)
+        show(f"{label}: {figures[workload.figure]:.1f} {workload.figure}")
+
+
+def turns(
+    rounds: int, workloads: Sequence[Workload], servers: Sequence[Server]
+) -> Iterator[tuple[int, Workload, Server]]:
+    """Yield whose turn it is: in each round every server under every workload that it takes part in.
+
+    Each round begins with the next server, so that none is always the first.
+    """
+    for number in range(rounds):
         first = number % len(servers)
         for workload in workloads:
             for server in (*servers[first:], *servers[:first]):
-                if (
-                    workload.carrier not in server.carriers
-                    or server.only not in {"", workload.name}
-                    or (server.name, workload.key) in broken
-                ):
-                    continue
-                label = f"round {number + 1} of {settings.rounds}: {workload.key}: {server.name}"
-                try:
-                    row, figures = measure(server, workload, settings)
-                except (MeasurementFailed, loads.LoadFailed, OSError, subprocess.SubprocessError) as error:
-                    broken.add((server.name, workload.key))
-                    reason, _, _ = str(error).partition("\n")
-                    run.skipped.append(f"{server.name} failed at {workload.key}: {reason}")
-                    show(f"{label}: failed: {error}")
-                    continue
-                row = run.row(row.workload, row.server) or row
-                if not row.rounds:
-                    run.rows.append(row)
-                row.rounds.append(figures)
-                show(f"{label}: {figures[workload.figure]:.1f} {workload.figure}")
+                if workload.carrier in server.carriers and server.only in {"", workload.name}:
+                    yield number + 1, workload, server
 
 
 def measure(server: Server, workload: Workload, settings: Settings) -> tuple[Row, Figures]:
@@ -181,6 +186,7 @@ def _measure_load(pid: int, workload: Workload, command: str, settings: Settings
         "cpu_us": cpu / load.requests * 1e6,
         "per_second": load.requests / load.seconds,
         "memory_mib": process_tree.memory_bytes(pid) / MEBIBYTE,
+        "busy_percent": cpu / load.seconds * 100,
         "failed": load.failed,
     }
     if workload.bytes_each:

@@ -54,7 +54,7 @@ def package_versions(python: Path) -> dict[str, str]:
 
 
 def program_versions(commands: Iterable[str]) -> dict[str, str]:
-    """Return the first line that each command prints, by the program's name; missing ones are left out."""
+    """Return what each command prints as a version, by the program's name; missing ones are left out."""
     versions = {}
     for command in commands:
         words = command.split()
@@ -62,7 +62,8 @@ def program_versions(commands: Iterable[str]) -> dict[str, str]:
             done = subprocess.run(
                 words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
             )
-            versions[words[0]] = done.stdout.partition("\n")[0].strip()
+            found = re.search(r"\d+\.\d+\S*", done.stdout)
+            versions[words[0]] = found[0] if found else "?"
     return versions
 
 

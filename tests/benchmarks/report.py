@@ -14,6 +14,7 @@ COLUMNS: tuple[FigureName, ...] = (
     "p50_ms",
     "p99_ms",
     "memory_mib",
+    "busy_percent",
     "failed",
 )
 

@@ -67,6 +67,13 @@ class Run:
     skipped: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
+    def add(self, row: Row, figures: Figures) -> None:
+        """Add what a round has given, to the row that is there already or as the first of this one."""
+        known = self.row(row.workload, row.server)
+        if known is None:
+            self.rows.append(row)
+        (known or row).rounds.append(figures)
+
     def workloads(self) -> dict[str, list[Row]]:
         """Return the rows by workload, in their order."""
         grouped: dict[str, list[Row]] = {}

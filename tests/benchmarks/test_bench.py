@@ -1,6 +1,10 @@
 """The benchmark itself: it runs, and says what it has seen. What it measures is no matter for a test."""
 
+import itertools
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -11,15 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.events import BytesMessage
 
-from benchmarks import loads
+from benchmarks import loads, process_tree
 from benchmarks.__main__ import main
 from benchmarks.chart import svg
+from benchmarks.harness import turns
+from benchmarks.realistic import requests
 from benchmarks.report import markdown
 from benchmarks.results import Row, Run
 from benchmarks.servers import PEERS
 from benchmarks.websocket_wire import MessageCounter, masked
 from benchmarks.workloads import WORKLOADS, FigureName
 
+LINUX = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the benchmark reads /proc")
 WRK = """
   Latency Distribution
      50%  525.00us
@@ -44,6 +51,7 @@ def run_of(figure: FigureName, **values: list[float]) -> Run:
     return Run(rows[0].server, {"processor": "abacus"}, {"horn": "1.0"}, ["oboe: is not there"], rows)
 
 
+@LINUX
 def test_it_measures_our_server_and_says_what_is_missing(
     needs_tool: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,6 +68,36 @@ def test_it_measures_our_server_and_says_what_is_missing(
     assert "is not there: `make bench` installs it" in said
     assert "| hello, h1 |" in said
     assert "alphorn" in chart.read_text()
+
+
+@LINUX
+def test_what_descendants_use_is_counted() -> None:
+    burn = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\nopen(0).read()"
+    command = shlex.join([sys.executable, "-c", burn])
+    with subprocess.Popen(
+        ["sh", "-c", f"{command}; true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        shell.stdout.readline()
+        assert len(process_tree.tree(shell.pid)) == 2
+        assert process_tree.cpu_seconds(shell.pid) >= 0.2 - 0.02  # two counters, in steps of 10 ms each
+        whole, anonymous = (process_tree.memory_bytes(shell.pid, anonymous=which) for which in (False, True))
+        assert whole > anonymous > 1024 * 1024  # a Python has a few MiB
+        shell.stdin.close()
+
+
+def test_every_round_has_every_server_once_and_begins_with_another() -> None:
+    hello = [workload for workload in WORKLOADS if workload.key == "hello, h1"]
+    servers = PEERS[:3]
+    order = [(number, server.name) for number, _, server in turns(3, hello, servers)]
+    assert len(order) == len(set(order)) == 9
+    assert [order[index][1] for index in (0, 3, 6)] == [server.name for server in servers]
+
+
+def test_a_mark_takes_part_in_nothing_but_its_one_workload() -> None:
+    nginx = next(server for server in PEERS if server.name == "nginx")
+    assert [workload.key for _, workload, _ in turns(1, WORKLOADS, [nginx])] == ["hello, h1", "hello, h2+tls"]
 
 
 def test_a_ratio_compares_medians() -> None:
@@ -147,6 +185,12 @@ def test_a_server_reads_the_frame_that_was_made(size: int) -> None:
     assert (
         b"".join(bytes(event.data) for event in server.events() if isinstance(event, BytesMessage)) == message
     )
+
+
+def test_realistic_requests_have_a_path_and_an_id_of_their_own() -> None:
+    made = [dict(fields) for seed in (0, 1) for fields in itertools.islice(requests(seed), 5000)]
+    for name in (":path", "x-request-id"):
+        assert len({fields[name] for fields in made}) == len(made), name
 
 
 def test_nothing_is_measured_twice_under_one_name() -> None:

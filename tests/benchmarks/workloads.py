@@ -6,7 +6,15 @@ from typing import Final, Literal
 from benchmarks.servers import Carrier
 
 FigureName = Literal[
-    "cpu_us", "per_second", "mib_per_second", "kib_per_connection", "p50_ms", "p99_ms", "memory_mib", "failed"
+    "cpu_us",
+    "per_second",
+    "mib_per_second",
+    "kib_per_connection",
+    "p50_ms",
+    "p99_ms",
+    "memory_mib",
+    "busy_percent",
+    "failed",
 ]
 Figures = dict[FigureName, float]
 """What one measurement has given."""
@@ -33,6 +41,7 @@ FIGURES: Final[dict[FigureName, Figure]] = {
     "p50_ms": Figure("p50, ms", lower_is_better=True),
     "p99_ms": Figure("p99, ms", lower_is_better=True),
     "memory_mib": Figure("memory, MiB", lower_is_better=True),
+    "busy_percent": Figure("busy, %", lower_is_better=True),
     "failed": Figure("failed", lower_is_better=True),
 }
 
@@ -115,6 +124,7 @@ WORKLOADS: Final = (
     ),
     Workload("64 KiB", "websocket over h2", WEBSOCKETS + " --http2 --bytes 65536 {url}/echo", "per_second"),
     Workload("handshake", "h1+tls", "{client}.handshake_client --connections 8 --seconds {seconds} {url}"),
+    Workload("latency", "h1", WRK + " {url}/", "p99_ms"),
     Workload("idle", "h1", "{client}.idle_client --connections {idle} {url}", "kib_per_connection"),
     Workload(
         "idle", "websocket", "{client}.idle_client --connections {idle} {url}/echo", "kib_per_connection"
