@@ -209,8 +209,11 @@ class Config:
         "Serve cleartext HTTP/2 to clients that open with its preface (prior knowledge).",
         section="Protocols",
     )
-    engine: Literal["reference"] = setting(
-        "reference", "Protocol engine; reference is h11, h2 and wsproto.", section="Protocols"
+    engine: Literal["fast", "reference"] = setting(
+        "fast",
+        "Protocol engine; reference is h11, h2 and wsproto for every byte, fast reads and answers plain "
+        "HTTP/1.1 requests without h11.",
+        section="Protocols",
     )
 
     # --- WebSocket

@@ -30,8 +30,10 @@ from ..core.log import error_log, format_address, log_refusal
 from ..core.opening import open_exchange
 from ..core.scope import ConnectionFacts
 from ..core.worker import Worker
-from .http1_head import Http1Request, measure_head, read_head
-from .http1_response import Response, refusal
+from .http1_head import measure_head, read_head
+from .http1_plain import PlainHeads
+from .http1_request import Http1Request, Response
+from .http1_response import refusal
 from .lingering import Lingering
 from .sendfile import CAN_SEND_FILES, send_file
 
@@ -74,6 +76,7 @@ class Http1Connection(asyncio.Protocol):
         "_out_bytes",
         "_paused",
         "_phase",
+        "_plain",
         "_pumping",
         "_request",
         "_response",
@@ -94,6 +97,7 @@ class Http1Connection(asyncio.Protocol):
         self._facts = facts
         self._transport: asyncio.Transport
         # This connection: what comes in.
+        self._plain = PlainHeads() if worker.config.engine == "fast" else None
         self._phase = Phase.HEAD
         self._buffer = bytearray()
         self._seen = 0
@@ -319,7 +323,7 @@ class Http1Connection(asyncio.Protocol):
             if not length:
                 self._expect_rest_of_head()
                 return False
-            request = read_head(bytes(buffer[:length]), config.max_fields)
+            request = self._read(bytes(buffer[:length]))
         except StreamFault as fault:
             self._refuse(fault)
             return False
@@ -327,6 +331,12 @@ class Http1Connection(asyncio.Protocol):
         self._seen = 0
         self._begin(request)
         return True
+
+    def _read(self, raw: bytes) -> Http1Request:
+        """Read a head: in the plain lane if there is one and it will, else with h11, which decides."""
+        max_fields = self._worker.config.max_fields
+        plain = self._plain.read(raw, max_fields) if self._plain is not None else None
+        return plain or read_head(raw, max_fields)
 
     def _expect_rest_of_head(self) -> None:
         if self._buffer != b"\r":  # which may become an empty line
@@ -340,7 +350,7 @@ class Http1Connection(asyncio.Protocol):
         self.deadline = NEVER
         self._phase = Phase.CONTENT
         self._request = request
-        self._response = Response(request.framer, request.head.http_version)
+        self._response = request.response
         self._keep_alive = self._keep_alive and request.keep_alive and not self._worker.closing
         try:
             data = request.content.read(self._buffer)

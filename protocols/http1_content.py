@@ -46,7 +46,7 @@ _NEVER_TRAILERS: Final = frozenset(
 )
 
 
-class Content(ABC):
+class FramedContent(ABC):
     """The content of one request.
 
     Attributes:
@@ -89,7 +89,7 @@ class Content(ABC):
                 return b"".join(pieces)
 
 
-class MeasuredContent(Content):
+class MeasuredContent(FramedContent):
     """Content whose length was announced (RFC 9112, 6.2), or no content at all."""
 
     __slots__ = ()
@@ -101,7 +101,7 @@ class MeasuredContent(Content):
         return piece
 
 
-class ChunkedContent(Content):
+class ChunkedContent(FramedContent):
     """Content in chunks (RFC 9112, 7.1); what is known to remain is the rest of the current chunk."""
 
     __slots__ = ("_extensions_bytes", "_step", "_trailer_bytes", "_trailer_fields")

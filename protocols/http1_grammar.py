@@ -10,8 +10,17 @@ from ..core.errors import StreamFault
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """RFC 9110, 5.6.2. Possessive, so that what does not match is told so in linear time."""
 
-# No control character but the tab, and no white space before the colon.
-_FIELD_LINE: Final = re.compile(rb"(%b):([\t\x20-\x7e\x80-\xff]*+)" % TOKEN)
+FIELD_LINE: Final = re.compile(rb"(%b):([\t\x20-\x7e\x80-\xff]*+)" % TOKEN)
+"""No control character but the tab, and no white space before the colon."""
+
+AUTHORITY: Final = re.compile(
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
+)
+"""RFC 3986, 3.2.2 and 3.2.3: a registered name or IPv4 address, or an IP literal; then perhaps a port.
+An empty name would be legal there, but not in the URI of a resource (RFC 9110, 4.2.1)."""
+
+LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+"""A number of bytes that fits 63 bits; anything longer is an attack, not an upload."""
 
 
 def malformed(reason: str) -> StreamFault:
@@ -25,7 +34,7 @@ def read_field(line: bytes) -> Field:
     Raises:
         StreamFault: It is not one (400).
     """
-    field = _FIELD_LINE.fullmatch(line)
+    field = FIELD_LINE.fullmatch(line)
     if field is None:
         if line[:1] in (b" ", b"\t"):
             raise malformed("a folded field line (RFC 9112, 5.2)")

@@ -7,47 +7,24 @@ tests/compliance/http1_corpus_head.py. Knows no connection and no I/O.
 
 import re
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 
 import h11
 
 from ..core.asgi import Fields
 from ..core.errors import StreamFault
 from ..core.scope import RequestHead
-from .http1_content import ChunkedContent, Content, MeasuredContent
-from .http1_grammar import TOKEN, malformed, read_field
+from .http1_content import ChunkedContent, MeasuredContent
+from .http1_grammar import AUTHORITY, LENGTH, TOKEN, malformed, read_field
+from .http1_request import Http1Request
+from .http1_response import FramedResponse
 
 _FIRST_OF_METHOD: Final = re.compile(TOKEN)
 _REQUEST_LINE: Final = re.compile(rb"(%b) ([\x21-\x7e]++) HTTP/([0-9])\.([0-9])" % TOKEN)
-# RFC 3986, 3.2.2 and 3.2.3: a registered name or IPv4 address, or an IP literal; then perhaps a port.
-# An empty name would be legal there, but not in the URI of a resource (RFC 9110, 4.2.1).
-_AUTHORITY: Final = re.compile(
-    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
-)
 _ORIGIN_FORM: Final = re.compile(rb"/[^#]*")
 _ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([^/?#]+)([^#]*)")
-# A number of bytes that fits 63 bits; anything longer is an attack, not an upload.
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _HEAD_END: Final = b"\r\n\r\n"
 _CR: Final = ord("\r")
-
-
-class Http1Request(NamedTuple):
-    """A request head, and how the rest of its exchange is framed.
-
-    Attributes:
-        head: What goes into the scope.
-        framer: The h11 connection of this exchange alone.
-        content: Takes the content from the bytes that follow.
-        keep_alive: Whether the client wants to make another request on this connection.
-        upgrade: Whether this is the opening handshake of a WebSocket.
-    """
-
-    head: RequestHead
-    framer: h11.Connection
-    content: Content
-    keep_alive: bool
-    upgrade: bool
 
 
 def measure_head(buffer: bytearray, seen: int, max_head_bytes: int) -> int:
@@ -115,8 +92,8 @@ def read_head(raw: bytes, max_fields: int) -> Http1Request:
     framer = _open_framer(raw)
     return Http1Request(
         head,
-        framer,
         ChunkedContent(framer) if length is None else MeasuredContent(framer, length),
+        FramedResponse(framer, http_version),
         keep_alive=http_version == "1.1" and b"close" not in _members(fields, b"connection"),
         upgrade=_is_websocket_handshake(head, length),
     )
@@ -143,7 +120,7 @@ def _check_host(fields: Fields, http_version: str) -> None:
     hosts = [value for name, value in fields if name == b"host"]
     if len(hosts) > 1 or (not hosts and http_version == "1.1"):
         raise malformed("a request has exactly one Host field")
-    if hosts and not _AUTHORITY.fullmatch(hosts[0]):
+    if hosts and not AUTHORITY.fullmatch(hosts[0]):
         raise malformed("a malformed Host field")
 
 
@@ -155,7 +132,7 @@ def _read_framing(fields: Fields, http_version: str) -> int | None:
     """
     lengths = [value for name, value in fields if name == b"content-length"]
     codings = [value for name, value in fields if name == b"transfer-encoding"]
-    if lengths and (len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0])):
+    if lengths and (len(lengths) > 1 or not LENGTH.fullmatch(lengths[0])):
         raise malformed("content-length is one number of bytes")
     if not codings:
         return int(lengths[0]) if lengths else 0
@@ -179,7 +156,7 @@ def _read_target(method: bytes, target: bytes, fields: Fields) -> tuple[bytes, b
         return target, b"", fields
     if not _ORIGIN_FORM.fullmatch(target):
         absolute = _ABSOLUTE_FORM.fullmatch(target)
-        if absolute is None or not _AUTHORITY.fullmatch(absolute[1]):
+        if absolute is None or not AUTHORITY.fullmatch(absolute[1]):
             raise malformed("a malformed request target")
         authority, target = absolute.groups()
         # RFC 9112, 3.2.2: the authority of the target replaces Host.

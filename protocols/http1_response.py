@@ -1,22 +1,20 @@
 """The response of one HTTP/1 exchange as bytes; h11 frames it (RFC 9112, 6). Knows no connection and no I/O."""
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import h11
 
 from ..core.asgi import Field, Fields
 from ..core.errors import StreamFault
 from ..core.exchange import Head
+from .http1_request import Response
 
-_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
-class Response:
-    """Turns a response into bytes, part by part.
-
-    Without content-length it is chunked on HTTP/1.1, and ends with the connection on HTTP/1.0.
-    """
+class FramedResponse:
+    """Turns a response into bytes, part by part, with h11; see `Response`."""
 
     __slots__ = ("_framer", "_is_10", "_measured")
 
@@ -41,14 +39,7 @@ class Response:
         return self._framer.they_are_waiting_for_100_continue
 
     def encode(self, head: Head | None, body: bytes, *, end: bool, close: bool) -> bytes:
-        """Return the bytes of a part of the response.
-
-        Args:
-            head: The head, with the first part.
-            body: The next of the body.
-            end: Whether this is the end.
-            close: Whether the head says that the connection will be closed.
-        """
+        """Return the bytes of a part of the response."""
         if head is not None and head.status == HTTPStatus.SWITCHING_PROTOCOLS:
             return self.encode_informational(head.status, head.fields)
         framer = self._framer
@@ -65,7 +56,7 @@ class Response:
         """Return the bytes of a 1xx head: none for HTTP/1.0, which would take it for the answer."""
         if self._is_10:
             return b""
-        head = h11.InformationalResponse(status_code=status, headers=fields, reason=_REASONS[status])
+        head = h11.InformationalResponse(status_code=status, headers=fields, reason=REASONS[status])
         return self._framer.send(head) or b""
 
     def encode_trailers(self, fields: Fields) -> bytes:
@@ -86,7 +77,7 @@ class Response:
         self._measured = any(name == b"content-length" for name, _ in fields)
         if close:
             fields = [*fields, (b"connection", b"close")]
-        return h11.Response(status_code=head.status, headers=fields, reason=_REASONS.get(head.status, b""))
+        return h11.Response(status_code=head.status, headers=fields, reason=REASONS.get(head.status, b""))
 
 
 def refusal(fault: StreamFault, date: bytes, server: Field | None, *, bodiless: bool) -> bytes:
@@ -98,7 +89,7 @@ def refusal(fault: StreamFault, date: bytes, server: Field | None, *, bodiless: 
         server: The server field, if there is one.
         bodiless: Whether the text is left out, because the method was HEAD.
     """
-    text = b"%d %s: %s\n" % (fault.code, _REASONS[fault.code], str(fault).encode("ascii", "replace"))
+    text = b"%d %s: %s\n" % (fault.code, REASONS[fault.code], str(fault).encode("ascii", "replace"))
     fields = [
         (b"date", date),
         (b"content-type", b"text/plain; charset=utf-8"),
@@ -113,7 +104,7 @@ def refusal(fault: StreamFault, date: bytes, server: Field | None, *, bodiless: 
         ]
     if server is not None:
         fields.append(server)
-    head = b"HTTP/1.1 %d %s\r\n" % (fault.code, _REASONS[fault.code])
+    head = b"HTTP/1.1 %d %s\r\n" % (fault.code, REASONS[fault.code])
     section = b"".join(b"%s: %s\r\n" % field for field in fields)
     return head + section + b"\r\n" + (b"" if bodiless else text)
 
@@ -128,3 +119,7 @@ class _Placeholder:
 
     def __len__(self) -> int:
         return self._length
+
+
+if TYPE_CHECKING:
+    _: type[Response] = FramedResponse

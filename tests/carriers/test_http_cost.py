@@ -22,6 +22,7 @@ from alphorn.core.worker import Worker
 from alphorn.protocols.http1 import Http1Connection
 from alphorn.protocols.http2 import Http2Connection
 from alphorn.protocols.websocket import open_handshake
+from support.engine import ENGINE
 
 EAGER: Final = sys.version_info >= (3, 12)
 """Whether a task starts when it is made; else it takes a turn of the loop, which asyncio asks for itself."""
@@ -148,7 +149,9 @@ class Bench:
 
         self._loop = loop
         self._transport = CountingTransport()
-        self._worker = Worker(Config(access_log=False), Clock(), observed, open_handshake)
+        self._worker = Worker(
+            Config(**dict[str, Any](access_log=False, engine=ENGINE)), Clock(), observed, open_handshake
+        )
         self.wire: Wire = wire_class(self._worker, self._transport)
 
     async def cost(self, data: bytes, answers: int = 1) -> Counter[str]:

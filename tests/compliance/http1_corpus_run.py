@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from alphorn import Config, Server
 from alphorn.core.asgi import Receive, Scope, Send
+from support.engine import ENGINE
 from support.steered_app import accept_lifespan
 from support.waiting import within
 from support.wire import Ending, Wire
@@ -140,7 +141,7 @@ async def run() -> tuple[int, int]:
     """
     recorder = Recorder()
     passed = 0
-    async with Server(recorder, Config(port=0, **SETTINGS)) as server:
+    async with Server(recorder, Config(port=0, **dict[str, Any](SETTINGS, engine=ENGINE))) as server:
         for case in CASES:
             wrong = [
                 f"{case.id}, {split.__name__}: {each} ({case.section}: {case.why})"

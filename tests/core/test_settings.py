@@ -442,7 +442,9 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name() -> None:
     assert refusal(lambda: gather({}, {"SERVE_PROT": "1"})) == (
         "SERVE_PROT: there is no such setting; did you mean SERVE_PORT?"
     )
-    assert refusal(lambda: gather({}, {"SERVE_QQQQQQQQQQQQQQQQQQQ": "1"})).endswith("no such setting; unset it")
+    assert refusal(lambda: gather({}, {"SERVE_QQQQQQQQQQQQQQQQQQQ": "1"})).endswith(
+        "no such setting; unset it"
+    )
 
 
 def test_other_variables_are_nobodys_business() -> None:

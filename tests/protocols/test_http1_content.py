@@ -8,17 +8,17 @@ import pytest
 from hypothesis import strategies
 
 from alphorn.core.errors import StreamFault
-from alphorn.protocols.http1_content import ChunkedContent, Content, MeasuredContent
+from alphorn.protocols.http1_content import ChunkedContent, FramedContent, MeasuredContent
 from compliance.http1_corpus import chunked, post
 
 BEHIND = b"GET /next HTTP/1.1\r\n"
 
 
-def measured_content(length: int) -> Content:
+def measured_content(length: int) -> FramedContent:
     return MeasuredContent(framer(post(b"Content-Length: %d" % length)), length)
 
 
-def chunked_content() -> Content:
+def chunked_content() -> FramedContent:
     return ChunkedContent(framer(chunked(b"")))
 
 
@@ -37,7 +37,7 @@ def as_h11_reads(request: bytes) -> tuple[bytes, bytes]:
     return said, connection.trailing_data[0]
 
 
-def read(content: Content, pieces: list[bytes]) -> tuple[bytes, bytes]:
+def read(content: FramedContent, pieces: list[bytes]) -> tuple[bytes, bytes]:
     """Feed pieces; return what they say, and what is behind the content."""
     buffer, said = bytearray(), b""
     for piece in pieces:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import strategies
 
 from alphorn.core.errors import StreamFault
-from alphorn.protocols.http1_head import Http1Request, measure_head, read_head
+from alphorn.protocols.http1_head import measure_head, read_head
+from alphorn.protocols.http1_request import Http1Request
 from compliance.http1_corpus import get, line, target
 from compliance.http1_corpus_run import CASES
 

@@ -21,6 +21,7 @@ from alphorn.protocols.http1 import Http1Connection
 from alphorn.protocols.websocket import open_handshake
 
 from .clock import ManualClock
+from .engine import ENGINE
 
 TURNS = 20
 """Turns of the loop in which everything that follows from one step has happened."""
@@ -190,7 +191,7 @@ class Http1Peer:
 
     def __init__(self, app: Application, **settings: Any) -> None:
         self.clock = ManualClock()
-        config = Config(**{"access_log": False} | settings)
+        config = Config(**dict[str, Any](access_log=False, engine=ENGINE) | settings)
         self.worker = Worker(config, self.clock, app, open_handshake)
         self.connection = Http1Connection(self.worker, ConnectionFacts(("127.0.0.1", 1), ("127.0.0.1", 80)))
         self.transport = MemoryTransport()

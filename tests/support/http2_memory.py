@@ -15,6 +15,7 @@ from alphorn.protocols.http2 import Http2Connection
 from alphorn.protocols.websocket import open_handshake
 
 from .clock import ManualClock
+from .engine import ENGINE
 from .frames import Frame, FramePeer
 from .memory_transport import MemoryTransport
 from .wire import Ending, Wire
@@ -36,7 +37,7 @@ class MemoryConnection:
 
     def __init__(self, app: Application, **settings: Any) -> None:
         self.clock = ManualClock()
-        config = Config(**({"access_log": False} | settings))
+        config = Config(**dict[str, Any](access_log=False, engine=ENGINE) | settings)
         self.worker = Worker(config, self.clock, app, open_handshake)
         self.server = Http2Connection(self.worker, ConnectionFacts(("client", 1), ("server", 2)))
         self.transport = MemoryTransport(self.server)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from .certificates import Pair
+from .engine import ENGINE
 
 PATIENCE_SECONDS = 20.0
 """How long a process may take to start, to say something or to end, on a busy machine."""
@@ -52,7 +53,7 @@ class ServerProcess:
         self._ended = False
         self._news = threading.Condition()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "alphorn", app, "--port", "0", *options],
+            [sys.executable, "-m", "alphorn", app, "--port", "0", "--engine", ENGINE, *options],
             cwd=folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("SERVE_")},
             stderr=subprocess.PIPE,

@@ -18,6 +18,7 @@ from . import http_client
 from .carrier import Carrier
 from .certificates import Pair, authority
 from .clock import ManualClock
+from .engine import ENGINE
 from .exchange import Client, Response
 from .frames import FramePeer
 from .http1_client import Http1Client
@@ -61,7 +62,7 @@ class Serve:
         """
         from alphorn import Config, Server  # here, so that tests of a single room do not load every room
 
-        defaults: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "graceful_timeout": 2.0}
+        defaults: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "graceful_timeout": 2.0, "engine": ENGINE}
         if self._carrier.secure:
             defaults |= {"certfile": self._certificate.certfile, "keyfile": self._certificate.keyfile}
         server = Server(app, Config(**(defaults | settings)), clock=clock)

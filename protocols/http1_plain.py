@@ -1,0 +1,233 @@
+"""The plain lane of HTTP/1.1: requests without any oddity are read and answered without h11.
+
+Plain is a request with a common method, a path, one Host, at most one Content-Length, and nothing
+else that could change what it means: no Transfer-Encoding, Upgrade, Expect or unusual Connection, no
+HTTP/1.0. Every other head is left to `http1_head`, whose judgement and whose faults are so the only ones.
+
+Invariants:
+- What is read here, `http1_head.read_head` reads likewise; what is written here says what h11 would
+  say. Property-based tests hold the two against each other.
+- A field line is checked once per connection: those that a client repeats are remembered, within a
+  bound, and never for another client.
+"""
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from ..core.asgi import Field, Fields
+from ..core.exchange import Head
+from ..core.scope import RequestHead
+from .http1_grammar import AUTHORITY, FIELD_LINE, LENGTH
+from .http1_request import Content, Http1Request, Response
+from .http1_response import REASONS
+
+_METHODS: Final = {
+    name.encode(): name for name in ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+}
+_REQUEST_LINE: Final = re.compile(rb"([A-Z]++) (/[\x21\x22\x24-\x7e]*+) HTTP/1\.1")
+# What says how the exchange goes on; it is looked at every time.
+_FRAMING: Final = frozenset((b"connection", b"content-length", b"host"))
+# Likewise, and for h11 to understand.
+_ODD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
+# A browser sends some fifteen lines with every request, and one or two of them are new each time.
+_MAX_KNOWN_LINES: Final = 64
+_MAX_KNOWN_LENGTH: Final = 1024  # of a line, in bytes
+_STATUS_LINES: Final = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items() if status >= 200
+}
+_WITHOUT_CONTENT: Final = frozenset((204, 304))  # RFC 9112, 6.3
+
+
+class PlainHeads:
+    """Reads the plain heads of one connection."""
+
+    __slots__ = ("_host", "_host_line", "_known")
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Field] = {}
+        self._host_line = b""
+        self._host: Field = (b"host", b"")
+
+    def read(self, raw: bytes, max_fields: int) -> Http1Request | None:
+        """Read a whole request head; None if it is not plain, or not a request.
+
+        Args:
+            raw: The head, with the empty line that ends it, as `measure_head` found it.
+            max_fields: The most fields.
+        """
+        first, *lines = raw[:-4].split(b"\r\n")
+        parts = _REQUEST_LINE.fullmatch(first)
+        if parts is None or len(lines) > max_fields:
+            return None
+        known, host_line = self._known, self._host_line
+        fields: Fields = []
+        framing: Fields = []
+        for line in lines:
+            field = known.get(line)
+            if field is None:
+                field = self._host if line == host_line else self._learn(line)
+                if field is None:
+                    return None
+                if field[0] in _FRAMING:
+                    framing.append(field)
+            fields.append(field)
+        method, target = parts.groups()
+        if method not in _METHODS:
+            return None
+        path, _, query = target.partition(b"?")
+        head = RequestHead(_METHODS[method], path, query, fields, "1.1")
+        return _plain_request(head, framing)
+
+    def _learn(self, line: bytes) -> Field | None:
+        """Check a field line that is new on this connection; None if it is for h11."""
+        parts = FIELD_LINE.fullmatch(line)
+        if parts is None:
+            return None
+        name = parts[1].lower()
+        field = (name, parts[2].strip(b" \t"))
+        if name in _FRAMING:
+            if name == b"host":
+                if not AUTHORITY.fullmatch(field[1]):
+                    return None
+                self._host_line, self._host = line, field
+            return field
+        if name in _ODD:
+            return None
+        if len(line) <= _MAX_KNOWN_LENGTH:
+            if len(self._known) >= _MAX_KNOWN_LINES:
+                self._known.clear()
+            self._known[line] = field
+        return field
+
+
+def _plain_request(head: RequestHead, framing: Fields) -> Http1Request | None:
+    """Make the request, unless what is said about its framing is not plain."""
+    length: int | None = None
+    keep_alive = True
+    hosts = 0
+    for name, value in framing:
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-length":
+            if length is not None or not LENGTH.fullmatch(value):
+                return None
+            length = int(value)
+        else:
+            option = value.lower()
+            if option == b"close":
+                keep_alive = False
+            elif option != b"keep-alive":
+                return None
+    if hosts != 1:
+        return None
+    content = PlainContent(length) if length else NO_CONTENT
+    return Http1Request(head, content, PlainResponse(head.method), keep_alive=keep_alive, upgrade=False)
+
+
+class NoContent:
+    """The content of a request without any; one for all of them, for there is nothing to remember."""
+
+    __slots__ = ()
+
+    remaining: Final = 0
+    ended: Final = True
+
+    def read(self, buffer: bytearray) -> bytes:
+        """Take nothing."""
+        return b""
+
+
+NO_CONTENT: Final = NoContent()
+
+
+class PlainContent:
+    """Content whose length was announced (RFC 9112, 6.2).
+
+    Attributes:
+        remaining: How many bytes are still to come.
+        ended: Whether its end has been read.
+    """
+
+    __slots__ = ("ended", "remaining")
+
+    def __init__(self, length: int) -> None:
+        self.remaining = length
+        self.ended = False
+
+    def read(self, buffer: bytearray) -> bytes:
+        """Take from the front of the buffer what belongs to this content."""
+        if len(buffer) <= self.remaining:
+            piece = bytes(buffer)
+            buffer.clear()
+        else:
+            piece = bytes(buffer[: self.remaining])
+            del buffer[: self.remaining]
+        self.remaining -= len(piece)
+        self.ended = not self.remaining
+        return piece
+
+
+class PlainResponse:
+    """Turns the response to a plain request into bytes, part by part, as `Http1Response` does with h11.
+
+    Attributes:
+        begun: Whether the final head has been sent.
+    """
+
+    __slots__ = ("_chunked", "_method", "begun")
+
+    ends_by_close: Final = False
+    wants_continue: Final = False
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._chunked = False
+        self.begun = False
+
+    def encode(self, head: Head | None, body: bytes, *, end: bool, close: bool) -> bytes:
+        """Return the bytes of a part of the response; see `Response.encode`."""
+        if head is None:
+            if not self._chunked:
+                return body
+            return _chunk(body) + b"0\r\n\r\n" if end else _chunk(body)
+        self.begun = True
+        status, fields, _ = head
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        lines += [b"%b: %b\r\n" % field for field in fields]
+        if close:
+            lines.append(b"connection: close\r\n")
+        # Where the core knows the length, it has put it last.
+        measured = any(name == b"content-length" for name, _ in reversed(fields))
+        if not measured and status not in _WITHOUT_CONTENT:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+            if self._method != "HEAD":
+                self._chunked = True
+                body = _chunk(body) + b"0\r\n\r\n" if end else _chunk(body)
+        lines.append(b"\r\n")
+        lines.append(body)
+        return b"".join(lines)
+
+    def encode_informational(self, status: int, fields: Fields) -> bytes:
+        """Return the bytes of a 1xx head."""
+        section = b"".join([b"%b: %b\r\n" % field for field in fields])
+        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, REASONS[status], section)
+
+    def encode_trailers(self, fields: Fields) -> bytes:
+        """Return the bytes of the end; only chunks have a place for trailers (RFC 9112, 7.1.2)."""
+        if not self._chunked:
+            return b""
+        return b"".join([b"0\r\n", *[b"%b: %b\r\n" % field for field in fields], b"\r\n"])
+
+    def encode_around(self, length: int) -> tuple[bytes, bytes]:
+        """Return the bytes before and after `length` bytes of body that are sent by somebody else."""
+        return (b"%x\r\n" % length, b"\r\n") if self._chunked and length else (b"", b"")
+
+
+def _chunk(data: bytes) -> bytes:
+    """Return a chunk (RFC 9112, 7.1); no data makes none, for an empty one would be the end."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+if TYPE_CHECKING:
+    _contents: tuple[type[Content], ...] = (NoContent, PlainContent)
+    _response: type[Response] = PlainResponse

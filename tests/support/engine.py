@@ -1,0 +1,7 @@
+"""The engine that the servers of the tests run on: every test has to hold on both."""
+
+import os
+from typing import Final
+
+ENGINE: Final = os.environ.get("ALPHORN_TEST_ENGINE", "fast")
+"""`ALPHORN_TEST_ENGINE=reference` runs the suite on h11, h2 and wsproto alone."""
