@@ -39,7 +39,7 @@ fuzz: $(VENV)/.installed $(VENV)/.test-tools  ## fuzz HTTP/1 for FUZZ_SECONDS, t
 	ALPHORN_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -o timeout=0 tests/protocols/test_http2_any_bytes.py
 
 bench: $(VENV)/.installed .tools/bench/.installed  ## measure beside other servers, BENCH_OPTIONS="--quick --work hello"
-	cd tests && ../$(BIN)/python -m benchmarks $(BENCH_OPTIONS)
+	PYTHONPATH=tests $(BIN)/python -P -m benchmarks $(BENCH_OPTIONS)
 
 docs: $(VENV)/.installed $(VENV)/.test-tools  ## write docs/reference.md anew
 	$(BIN)/python tests/support/reference.py

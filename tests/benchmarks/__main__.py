@@ -1,6 +1,6 @@
-"""Measure our server beside its peers: `make bench`, or in tests/
+"""Measure our server beside its peers: `make bench`, or
 
-    python -m benchmarks --quick --work hello --peer granian
+    PYTHONPATH=tests python -P -m benchmarks --quick --work hello --peer granian
 
 It reports; it never judges. docs/performance.md says what the workloads are.
 """
@@ -32,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="one round of one second each, without warming up")
-    add("--rounds", type=int, default=5, help="how often each measurement is made (default: 5)")
-    add("--seconds", type=int, default=3, help="how long load lasts, in whole seconds (default: 3)")
-    add("--idle", type=int, default=2000, help="connections that stay open (default: 2000)")
+    add("--rounds", type=positive, default=5, help="how often each measurement is made (default: 5)")
+    add("--seconds", type=positive, default=3, help="how long load lasts, in whole seconds (default: 3)")
+    add("--idle", type=positive, default=2000, help="connections that stay open (default: 2000)")
     add("--work", action="append", metavar="NAME", help="only workloads whose name contains this; repeatable")
     add(
         "--peer",
@@ -50,9 +50,25 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def positive(text: str) -> int:
+    """Read a whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run, print the report, write what was asked for; return the exit status."""
-    arguments = parser().parse_args(words)
+    command_line = parser()
+    arguments = command_line.parse_args(words)
+    for names, parts in (
+        ([peer.name for peer in PEERS], arguments.peer),
+        ([work.key for work in WORKLOADS], arguments.work),
+    ):
+        for part in parts or ():
+            if not any(part in name for name in names):
+                command_line.error(f"nothing is called {part!r}: choose from {'; '.join(names)}")
     if not Path("/proc/self/smaps_rollup").exists():
         print("the benchmark needs Linux: it reads /proc to learn what servers use", file=sys.stderr)
         return 2
@@ -89,7 +105,7 @@ def _settings(arguments: argparse.Namespace, folder: Path) -> harness.Settings:
     quick = arguments.quick
     return harness.Settings(
         python=Path(sys.executable),
-        environment=arguments.environment,
+        environment=arguments.environment.absolute(),
         folder=folder,
         certfile=pair.certfile,
         keyfile=pair.keyfile,

@@ -5,6 +5,7 @@ all servers once in each round, so that what the machine does meanwhile hits all
 """
 
 import contextlib
+import json
 import os
 import resource
 import shlex
@@ -215,6 +216,7 @@ def _measure_idle(pid: int, command: str, settings: Settings) -> Figures:
     if not ready:
         raise loads.LoadFailed("the connections could not be opened")
     return {
+        "failed": json.loads(ready)["failed"],
         "kib_per_connection": (after - before) / 1024 / settings.idle_connections,
         "memory_mib": memory / MEBIBYTE,
     }

@@ -7,6 +7,8 @@ Says so with a line of JSON, and ends when its standard input does. ws:// opens 
 
 import asyncio
 import sys
+from collections.abc import Callable
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import picows
@@ -15,6 +17,7 @@ from benchmarks.clients import address, parser, run, say
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MESSAGE = b"x" * 32
+AT_ONCE = 50
 
 
 class Idle(picows.WSListener):
@@ -27,29 +30,45 @@ class Idle(picows.WSListener):
         self.echoed.set()
 
 
-async def open_http(url: str) -> object:
+class Kept(NamedTuple):
+    """An open connection.
+
+    Attributes:
+        transport: What keeps it open.
+        is_closed: Whether the server has closed it all the same.
+    """
+
+    transport: object
+    is_closed: Callable[[], bool]
+
+
+async def open_http(url: str) -> Kept:
     """Open a connection and have a request answered."""
     reader, writer = await asyncio.open_connection(*address(url))
     writer.write(REQUEST)
     await reader.readuntil(b"Hello, world!")
-    return writer
+    return Kept(writer, reader.at_eof)
 
 
-async def open_websocket(url: str) -> object:
+async def open_websocket(url: str) -> Kept:
     """Open a WebSocket and have a message echoed."""
     transport, listener = await picows.ws_connect(Idle, url)
     assert isinstance(listener, Idle)
     transport.send(picows.WSMsgType.BINARY, MESSAGE)
     await listener.echoed.wait()
-    return transport
+    return Kept(transport, lambda: transport.is_disconnected)
 
 
 async def main() -> None:
     """Run as the command line says."""
     arguments = parser(__doc__).parse_args()
     connect = open_websocket if urlsplit(arguments.url).scheme == "ws" else open_http
-    kept = [await connect(arguments.url) for _ in range(arguments.connections)]
-    say(requests=len(kept), seconds=0.0, failed=0)
+    kept: list[Kept] = []
+    while len(kept) < arguments.connections:
+        # Some at once, so that all are open before the first has been idle for too long.
+        count = min(AT_ONCE, arguments.connections - len(kept))
+        kept += await asyncio.gather(*(connect(arguments.url) for _ in range(count)))
+    say(requests=len(kept), seconds=0.0, failed=sum(each.is_closed() for each in kept))
     await asyncio.to_thread(sys.stdin.read)
 
 

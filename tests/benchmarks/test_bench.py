@@ -70,6 +70,22 @@ def test_it_measures_our_server_and_says_what_is_missing(
     assert "alphorn" in chart.read_text()
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--peer", "granny"], "nothing is called 'granny': choose from uvicorn httptools;"),
+        (["--work", "hallo"], "nothing is called 'hallo': choose from hello, h1;"),
+        (["--rounds", "0"], "--rounds: invalid positive value: '0'"),
+    ],
+)
+def test_a_name_that_nobody_has_is_refused(
+    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert complaint in capsys.readouterr().err
+
+
 @LINUX
 def test_what_descendants_use_is_counted() -> None:
     burn = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\nopen(0).read()"
