@@ -37,22 +37,28 @@ class Violation(NamedTuple):
 
 
 class TooBig(NamedTuple):
-    """A message is larger than the bound. It is dropped, like all messages after it.
+    """A message or a frame is larger than the bound. It is dropped, like all messages after it.
 
     Control frames are still understood, so the connection can be closed with a handshake.
     """
 
-    max_message: int
+    setting: str
+    """Whose bound it was: `ws_max_message` or `ws_max_frame`."""
+    reason: str
 
 
-Event: TypeAlias = str | bytes | Ping | Pong | Close | Violation | TooBig
+class Crumb(NamedTuple):
+    """A frame with next to nothing in it that ends no message, or one that is dropped."""
+
+
+Event: TypeAlias = str | bytes | Ping | Pong | Crumb | Close | Violation | TooBig
 """A whole text message, a whole binary message, or what is none."""
 
 
 class Codec(Protocol):
     """Bytes to messages and back, for one WebSocket connection. No I/O, no clock."""
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Take bytes of the peer; nothing is parsed before `next_event()`."""
 
     def next_event(self) -> Event | None:

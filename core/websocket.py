@@ -5,34 +5,40 @@ turns them into messages. Before the application accepts, everything that denies
 an ordinary HTTP response, and is left to an HttpExchange.
 
 Invariants:
-- Bytes are parsed only while fewer than `_HIGH` bytes of messages wait for the application, and
-  credit goes back to the wire only when none wait: a slow application stalls its own client.
+- Bytes are parsed only while fewer than `_HIGH` bytes and `_MANY` messages wait for the application,
+  and credit goes back to the wire only when none wait: a slow application stalls its own client.
 - What the client sent before it left, or before it broke the protocol, reaches the application
   first; then the application gets its chance to answer.
 - After our close frame, only the client's is of interest.
+- What costs us time and is no message (pings, pongs, crumbs of messages) is counted, for no application
+  that is slow holds it back.
 """
 
 # ruff: noqa: SLF001 - the table at the end is a part of the class
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, TypeAlias
 
-from .asgi import Message, Scope
+from .asgi import Address, Message, Scope
 from .clock import NEVER
-from .codec import Close, Codec, Handshake, Ping, Pong, TooBig, Violation
+from .codec import Close, Codec, Crumb, Handshake, Ping, Pong, TooBig, Violation
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, Stream, Waiters
 from .http import HttpExchange
+from .limits import Budget
 from .log import log_request
 from .websocket_messages import read_accept, read_close, read_denial, read_send
 from .worker import Worker
 
 _HIGH: Final = 64 * 1024
+# Unpacked in some 10 ms: a read of 256 KiB has 40,000 of the smallest, and others want their turn.
+_MANY: Final = 1024
 
 # Close codes (RFC 6455, 7.4.1; 1012: the IANA registry).
-_NORMAL, _ABNORMAL, _TOO_BIG, _INTERNAL_ERROR, _RESTART = 1000, 1006, 1009, 1011, 1012
+_NORMAL, _ABNORMAL, _POLICY, _TOO_BIG, _INTERNAL_ERROR, _RESTART = 1000, 1006, 1008, 1009, 1011, 1012
 
 
 class State(Enum):
@@ -49,6 +55,9 @@ class WebSocketExchange:
     """An ASGI websocket conversation: the wire's `Exchange` and the application's `receive` and `send`."""
 
     __slots__ = (
+        "_blamed",
+        "_budget",
+        "_client",
         "_close_code",
         "_close_reason",
         "_closed_by_app",
@@ -62,6 +71,7 @@ class WebSocketExchange:
         "_pong_due",
         "_queued_bytes",
         "_readers",
+        "_refilled",
         "_sent_bytes",
         "_started_at",
         "_state",
@@ -83,6 +93,7 @@ class WebSocketExchange:
         self._worker = worker
         self._handshake = handshake
         self._started_at = worker.clock.now()
+        self._client: Address | None = scope["client"]  # the application may write another one there
         # This conversation.
         self._stream = stream
         self._state = State.CONNECTING
@@ -94,11 +105,14 @@ class WebSocketExchange:
         self._close_code = _ABNORMAL  # until a close frame says otherwise (RFC 6455, 7.1.5)
         self._close_reason = ""
         # From the client.
-        self._early = b""
+        self._early = bytearray()
         self._messages: deque[str | bytes] = deque()
         self._queued_bytes = 0
+        self._refilled = False
         self._uncredited = 0
         self._violation: Violation | TooBig | None = None
+        self._budget = Budget(worker.clock, worker.config.max_control_frames)
+        self._blamed = False
         self._readers = Waiters()
         # To the client.
         self._pong_due: bytes | None = None
@@ -159,12 +173,14 @@ class WebSocketExchange:
         """Act on a deadline: a client that does not answer our close frame, or is silent."""
         config = self._worker.config
         if self._state is State.CLOSING:
+            self._worker.limits.hits["ws_close_timeout"] += 1
             self._end(b"")
         elif self._violation is not None:
             self._fail(self._violation)
         elif self._messages:  # the application is slow, and an answer may wait behind what it has not taken
             self._put_off_ping()
         elif self._pinged and config.ws_ping_timeout:
+            self._worker.limits.hits["ws_ping_timeout"] += 1
             self._fail(Violation(_INTERNAL_ERROR, "ping timeout"))
         else:
             assert self._codec is not None
@@ -179,6 +195,9 @@ class WebSocketExchange:
         if not self._connect_delivered:
             self._connect_delivered = True
             return {"type": "websocket.connect"}
+        if self._refilled:  # a client that sends without end shall not keep the loop from everybody else
+            self._refilled = False
+            await asyncio.sleep(0)
         while not self._messages:
             if self._is_over():
                 return {
@@ -265,7 +284,7 @@ class WebSocketExchange:
         self._worker.clock.watch(self)
         self._stream.send(head, b"", False)
         codec.feed(self._early)
-        self._early = b""
+        self._early = bytearray()
         self._parse()
         if self._worker.closing:
             self.shutdown()
@@ -313,7 +332,7 @@ class WebSocketExchange:
     def _deny_with(self, denial: HttpExchange) -> None:
         self._denial = denial
         self._state = State.DENYING
-        self._early = b""
+        self._early = bytearray()
         self._give_credit()
 
     def _settle(self, denial: HttpExchange) -> None:
@@ -329,7 +348,8 @@ class WebSocketExchange:
     def _parse(self) -> None:
         """Read what the client sent, until enough of it waits for the application."""
         while (codec := self._codec) is not None:
-            if self._queued_bytes >= _HIGH and self._state is not State.CLOSING:
+            full = self._queued_bytes >= _HIGH or len(self._messages) >= _MANY
+            if full and self._state is not State.CLOSING:
                 break
             event = codec.next_event()
             if event is None:
@@ -339,14 +359,19 @@ class WebSocketExchange:
             elif self._state is not State.CLOSING:
                 self._messages.append(event)
                 self._queued_bytes += len(event)
+            elif not self._budget.spend():  # nobody has to unpack so much that nobody will receive
+                self._end(b"")
         if self._messages:
             self._readers.wake()
         else:
             self._give_credit()
 
-    def _control(self, codec: Codec, event: Ping | Pong | Close | Violation | TooBig) -> None:
-        if isinstance(event, Ping):
-            self._answer_ping(codec, event.payload)
+    def _control(self, codec: Codec, event: Ping | Pong | Crumb | Close | Violation | TooBig) -> None:
+        if isinstance(event, Ping | Pong | Crumb):
+            if not self._budget.spend():
+                self._stop_flood()
+            elif isinstance(event, Ping):
+                self._answer_ping(codec, event.payload)
         elif isinstance(event, Close):
             if self._close_code == _ABNORMAL:
                 self._close_code, self._close_reason = event.code, event.reason
@@ -354,6 +379,8 @@ class WebSocketExchange:
         elif isinstance(event, Violation) and self._state is State.CLOSING:
             self._end(b"")  # the answer to our close frame will not be understood
         elif isinstance(event, Violation | TooBig) and self._state is State.OPEN:
+            if isinstance(event, TooBig):
+                self._blame(event.setting, f"{event.reason}, and this WebSocket client sent more")
             self._note_violation(event)
 
     def _answer_ping(self, codec: Codec, payload: bytes) -> None:
@@ -365,6 +392,22 @@ class WebSocketExchange:
             # A client that pings and does not read would fill our memory with pongs; only the
             # newest ping needs an answer (RFC 6455, 5.5.3).
             self._pong_due = payload
+
+    def _stop_flood(self) -> None:
+        """Close at once, without reading on: whoever floods waits for nothing of ours."""
+        reason = "too many control frames or empty fragments"
+        self._blame("max_control_frames", f"{reason} in a WebSocket, which was closed")
+        self._fail(Violation(_POLICY, reason))
+        self._codec = None
+
+    def _blame(self, setting: str, what: str) -> None:
+        """Count that the client went beyond a limit, and log what it did first."""
+        limits = self._worker.limits
+        if self._blamed:
+            limits.hits[setting] += 1
+        else:
+            self._blamed = True
+            limits.hit(setting, self._client, what)
 
     def _note_violation(self, violation: Violation | TooBig) -> None:
         """Fail the connection when the application next receives, or when its time is up.
@@ -381,6 +424,7 @@ class WebSocketExchange:
         self._queued_bytes -= len(payload)
         if not self._messages:
             self._parse()
+            self._refilled = bool(self._messages)
         if isinstance(payload, str):
             return {"type": "websocket.receive", "text": payload}
         return {"type": "websocket.receive", "bytes": payload}
@@ -421,7 +465,7 @@ class WebSocketExchange:
         sending, and would never see our close frame if the connection were cut.
         """
         if isinstance(violation, TooBig):
-            self._close(_TOO_BIG, f"a message has at most {violation.max_message} bytes")
+            self._close(_TOO_BIG, violation.reason)
         else:
             assert self._codec is not None
             self._close_reason = violation.reason

@@ -3,7 +3,7 @@
 The carrier is HTTP/1.1 (RFC 6455) or an HTTP/2 stream (RFC 8441); only the handshake differs.
 What wsproto leaves open is closed here: messages are assembled whole within a bound, and the
 bound also holds while a compressed message is being inflated, so that a small frame cannot
-become a large one in memory (RFC 7692, 8).
+become a large one in memory (RFC 7692, 8). The length of a frame is judged when its head is read.
 """
 
 import binascii
@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import wsproto.events
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.frame_protocol import CloseReason
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from ..core.asgi import Fields
-from ..core.codec import Close, Codec, Event, Ping, Pong, TooBig, Violation
+from ..core.codec import Close, Codec, Crumb, Event, Ping, Pong, TooBig, Violation
 from ..core.config import Config
 from ..core.errors import StreamFault, UnexpectedMessage
 from ..core.exchange import Head
@@ -25,6 +26,9 @@ from .websocket_deflate import Deflate, agree
 
 # wsproto inflates and unmasks what it is given in one go; small bites keep what one bite becomes small.
 _BITE: Final = 64 * 1024
+# The largest head of a frame, in bytes (RFC 6455, 5.2): a fragment with less in it is more head than content.
+_CRUMB: Final = 14
+_NO_BITS: Final = RsvBits(False, False, False)
 
 
 class WebSocketHandshake:
@@ -51,14 +55,14 @@ class WebSocketHandshake:
             ]
         if subprotocol is not None:
             answer.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
-        max_message = self._config.ws_max_message
-        agreement = agree(self._offers, max_message) if self._config.ws_deflate else None
+        config = self._config
+        agreement = agree(self._offers, config.ws_max_message) if config.ws_deflate else None
         deflate = None
         if agreement is not None:
             response, deflate = agreement
             answer.append((b"sec-websocket-extensions", response))
         head = Head(200 if self._key is None else 101, answer + fields)
-        return head, WebSocketCodec(max_message, deflate)
+        return head, WebSocketCodec(config.ws_max_message, config.ws_max_frame, deflate)
 
 
 def open_handshake(fields: Fields, http_version: str, config: Config) -> WebSocketHandshake:
@@ -84,12 +88,15 @@ class WebSocketCodec:
 
     Args:
         max_message: The largest message, in bytes.
+        max_frame: The largest frame, likewise.
         deflate: How messages are compressed, if that was agreed.
     """
 
-    def __init__(self, max_message: int, deflate: Deflate | None = None) -> None:
-        self._connection = Connection(ConnectionType.SERVER, [] if deflate is None else [deflate])
+    def __init__(self, max_message: int, max_frame: int, deflate: Deflate | None = None) -> None:
+        self._heads = heads = _FrameHeads(max_frame)
+        self._connection = Connection(ConnectionType.SERVER, [heads] if deflate is None else [heads, deflate])
         self._max_message = max_message
+        self._max_frame = max_frame
         self._unparsed = bytearray()
         self._events: Iterator[wsproto.events.Event] = iter(())
         self._violated = False
@@ -99,7 +106,7 @@ class WebSocketCodec:
         self._message_bytes = 0
         self._too_big = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Take bytes of the peer; nothing is parsed before `next_event()`."""
         self._unparsed += data
 
@@ -110,6 +117,8 @@ class WebSocketCodec:
                 found = self._translate(event)
                 if found is not None:
                     return found
+            if self._heads.too_big and not self._too_big:  # before any of the frame has come
+                return self._refuse_frame()
             if not self._unparsed or self._connection.state not in (
                 ConnectionState.OPEN,
                 ConnectionState.LOCAL_CLOSING,
@@ -161,20 +170,33 @@ class WebSocketCodec:
             return Violation(int(event.code), event.reason or "")
         return Close(int(event.code), event.reason or "")
 
-    def _assemble(self, event: wsproto.events.Message[Any]) -> str | bytes | TooBig | None:
-        if self._too_big:
-            return None
+    def _assemble(self, event: wsproto.events.Message[Any]) -> str | bytes | Crumb | TooBig | None:
+        if self._heads.too_big and not self._too_big:
+            return self._refuse_frame()
+        found = None if self._too_big else self._add(event)
+        if found is None and event.frame_finished and self._heads.crumb:
+            return Crumb()
+        return found
+
+    def _add(self, event: wsproto.events.Message[Any]) -> str | bytes | TooBig | None:
         part: str | bytes = event.data
         self._message_bytes += len(part) if isinstance(part, bytes) or part.isascii() else len(part.encode())
         if self._message_bytes > self._max_message:
-            self._too_big = True
-            self._text = self._binary = None
-            return TooBig(self._max_message)
+            return self._refuse("ws_max_message", f"a message has at most {self._max_message} bytes")
         if event.message_finished:
             self._message_bytes = 0
         if isinstance(part, str):
             return self._add_text(part, finished=event.message_finished)
         return self._add_bytes(part, finished=event.message_finished)
+
+    def _refuse_frame(self) -> TooBig:
+        return self._refuse("ws_max_frame", f"a frame has at most {self._max_frame} bytes")
+
+    def _refuse(self, setting: str, reason: str) -> TooBig:
+        """Drop the message, and all that come after it."""
+        self._too_big = True
+        self._text = self._binary = None
+        return TooBig(setting, reason)
 
     def _add_text(self, part: str, *, finished: bool) -> str | None:
         text = self._text
@@ -200,6 +222,39 @@ class WebSocketCodec:
             return None
         self._binary = None
         return bytes(binary)
+
+
+class _FrameHeads(Extension):
+    """Sees the head of every frame before its content; for wsproto, an extension that changes nothing.
+
+    Attributes:
+        too_big: Whether there was a frame larger than the bound.
+        crumb: Whether there is next to nothing in the newest frame.
+    """
+
+    name = "frame-heads"  # never offered
+
+    def __init__(self, max_frame: int) -> None:
+        self.too_big = False
+        self.crumb = False
+        self._max_frame = max_frame
+
+    def enabled(self) -> bool:
+        """Say that it wants to be asked."""
+        return True
+
+    def offer(self) -> bool:
+        """Offer nothing: servers answer offers."""
+        return False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """Look at a head; perhaps twice, if it comes in two pieces."""
+        self.crumb = payload_length < _CRUMB
+        if payload_length > self._max_frame:
+            self.too_big = True
+        return _NO_BITS
 
 
 def _value(fields: Fields, name: bytes) -> bytes | None:

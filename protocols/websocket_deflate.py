@@ -11,7 +11,7 @@ import zlib
 from typing import Final
 
 from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
 _SPACE: Final = r"[ \t]*+"
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"  # noqa: S105 - of a grammar (RFC 9110, 5.6.2)
@@ -51,6 +51,15 @@ class Deflate(PerMessageDeflate):
         self._room = max_message
         self._overflown = False
 
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """Let a control frame be no part of the message around it (RFC 7692, 6.1), which wsproto takes it for."""
+        if opcode.iscontrol() and not rsv.rsv1:
+            self._inbound_is_compressible = False
+            return RsvBits(True, False, False)
+        return super().frame_inbound_header(proto, opcode, rsv, payload_length)
+
     def frame_inbound_payload_data(
         self, proto: FrameDecoder | FrameProtocol, data: bytes
     ) -> bytes | CloseReason:
@@ -76,7 +85,9 @@ class Deflate(PerMessageDeflate):
         self, proto: FrameDecoder | FrameProtocol, fin: bool
     ) -> bytes | CloseReason | None:
         """Finish a message; the next one has the whole bound again."""
-        if fin and self._inbound_is_compressible:
+        if not self._inbound_is_compressible:
+            return None
+        if fin:
             self._room = self._max_message
             if self._overflown:
                 self._inbound_compressed = None

@@ -223,7 +223,7 @@ async def test_a_pong_that_nobody_asked_for_is_ignored(talk: BeginTalk) -> None:
 @over_http2
 async def test_a_client_that_pings_and_does_not_read_gets_one_answer_in_the_end(talk: BeginTalk) -> None:
     """Pongs nobody reads are not collected (RFC 6455, 5.5.3: the newest ping is enough)."""
-    websocket, call = await talk(receive_window=16 * 1024)
+    websocket, call = await talk(receive_window=16 * 1024, max_control_frames=5000)
     pings = b"".join(frame(PING, number.to_bytes(4) * 31) for number in range(4000))
     await websocket.send_raw(pings)
     await websocket.send("behind the pings")

@@ -7,8 +7,10 @@ import pytest
 
 from alphorn.core.asgi import Field
 from alphorn.core.errors import UnexpectedMessage
+from alphorn.core.websocket import WebSocketExchange
+from alphorn.protocols.http1 import Http1Connection
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP2_TLS, Carrier
-from support.conversation import Begin
+from support.conversation import Begin, settled
 from support.exchange import Client, ClientExchange
 from support.frames import ANY, PREFACE, Data, Headers, RstStream, Settings
 from support.http2_client import Http2Client
@@ -16,7 +18,7 @@ from support.serving import Connect, Serve
 from support.steered_app import SteeredApp
 from support.talk import BeginTalk
 from support.waiting import stays_pending
-from support.websocket_client import WebSocketClient
+from support.websocket_client import WebSocketClient, frame
 
 # Each of many cases once over each version of HTTP; TLS carries the same bytes.
 in_the_clear = pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP2_CLEAR], ids=str)
@@ -38,6 +40,9 @@ EXTENDED_CONNECT = [
 
 TEXT_FRAME = b"\x81\x82\0\0\0\0hi"
 PING_FRAME = b"\x89\x85\0\0\0\0early"
+BINARY = 2
+ONE_READ = 256 * 1024
+"""As much as the event loops read at once, in bytes."""
 
 
 def handshake_fields(version: Sequence[Field] = (VERSION,), key: Sequence[Field] = (KEY,)) -> list[Field]:
@@ -261,6 +266,28 @@ async def test_messages_sent_before_the_answer_are_kept_for_the_application(
     assert [await call.receive(), await call.receive()] == [{"type": "websocket.receive", "text": "hi"}] * 2
     await websocket.ping(b"later")
     assert websocket.pongs == [b"early", b"later"]
+
+
+async def test_messages_sent_before_the_answer_are_held_as_far_as_the_window(
+    serve: Serve, app: SteeredApp, connect: Connect
+) -> None:
+    window = 64 * 1024
+    client = await connect(await serve(app, stream_window=window))
+    message = bytes(16 * 1024 * 1024)
+    answer = asyncio.ensure_future(hasty_handshake(client, frame(BINARY, message)))
+    call = await app.next_call()
+    await settled(lambda: client.wire.sent)
+    assert await stays_pending(answer)
+    worker = serve.servers[0]._running._worker  # type: ignore[union-attr]
+    (connection,) = worker.connections
+    (exchange,) = worker.dispatcher.running
+    assert isinstance(exchange, WebSocketExchange)
+    held = len(connection._buffer) if isinstance(connection, Http1Connection) else len(exchange._early)
+    assert 0 < held <= window + ONE_READ
+
+    await call.accept()
+    assert (await call.receive())["bytes"] == message
+    await answer
 
 
 async def hasty_handshake(client: Client, frames: bytes) -> WebSocketClient:

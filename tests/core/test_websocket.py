@@ -23,6 +23,7 @@ from support.websocket_client import frame
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 HIGH: Final = 64 * 1024
+MANY: Final = 1024
 
 
 class FakeStream:
@@ -257,6 +258,26 @@ async def test_no_more_is_unpacked_than_the_application_takes() -> None:
     assert scene.stream.credit == scene.fed
 
 
+async def test_so_many_messages_are_unpacked_at_a_time_and_then_others_have_their_turn() -> None:
+    """Or one read of the smallest messages would keep everybody else waiting for half a second."""
+    scene = await opened()
+    scene.feed(frame(BINARY, b"") * 3 * MANY)
+    turns = 0
+    others = asyncio.get_running_loop()
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        others.call_soon(turn)
+
+    others.call_soon(turn)
+    for number in range(3 * MANY):
+        assert len(scene.exchange._messages) <= MANY
+        assert (await scene.exchange.receive())["bytes"] == b""
+        assert turns == number // MANY
+    assert scene.stream.credit == scene.fed
+
+
 async def test_bytes_before_accept_are_credited_when_they_are_taken() -> None:
     scene = Scene()
     scene.feed(frame(TEXT, b"early"))
@@ -285,7 +306,7 @@ async def test_bytes_before_a_refusal_are_credited_and_dropped() -> None:
 
 async def test_pongs_are_not_collected_for_a_client_that_does_not_read() -> None:
     """RFC 6455, 5.5.3: it is enough to answer the newest ping."""
-    scene = await opened()
+    scene = await opened(max_control_frames=2000)
     scene.feed(frame(PING, b"first"))
     scene.stream.writable = False
     for number in range(1000):
@@ -340,6 +361,65 @@ async def test_a_deadline_is_watched_from_accept_to_the_end_and_not_longer() -> 
     scene.exchange.lost()
 
     assert not scene.clock._watched
+
+
+# ------------------------------------------------------------------ floods
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [frame(PING), frame(PONG), frame(CONTINUATION, fin=False)],
+    ids=["pings", "pongs", "fragments"],
+)
+async def test_the_budget_is_spent_to_the_last_frame_and_comes_back(flood: bytes) -> None:
+    scene = await opened(max_control_frames=10)
+    scene.feed(frame(TEXT, fin=False) + flood * 9)
+    scene.clock.advance(2)
+    scene.feed(flood * 2)
+    assert not scene.stream.ended
+    assert not scene.worker.limits.hits
+    scene.feed(flood)
+
+    assert scene.frames[-1] == b"\x88\x2c\x03\xf0too many control frames or empty fragments"
+    assert scene.stream.ended
+    assert scene.worker.limits.hits == {"max_control_frames": 1}
+
+
+async def test_a_flood_is_not_read_to_its_end() -> None:
+    scene = await opened(max_control_frames=10)
+    scene.feed(frame(TEXT, b"before") + frame(PING) * 1000 + frame(TEXT, b"behind"))
+
+    assert len(scene.frames) == 11
+    assert (await scene.exchange.receive())["text"] == "before"
+    assert await scene.exchange.receive() == {
+        "type": "websocket.disconnect",
+        "code": 1006,
+        "reason": "too many control frames or empty fragments",
+    }
+
+
+@pytest.mark.parametrize(
+    "flood", [frame(PING), frame(TEXT, b"late"), frame(BINARY)], ids=["ping", "text", "empty"]
+)
+async def test_who_goes_on_and_on_after_our_close_frame_is_not_listened_to(flood: bytes) -> None:
+    scene = await opened(max_control_frames=10)
+    await scene.exchange.send({"type": "websocket.close"})
+    scene.feed(flood * 10)
+    assert not scene.stream.ended
+    scene.feed(flood * 10)
+
+    assert scene.stream.ended
+    assert scene.frames == [b"\x88\x02\x03\xe8"]
+
+
+async def test_crumbs_behind_a_message_too_big_are_counted_like_others() -> None:
+    scene = await opened(max_control_frames=10, ws_max_message=1)
+    scene.feed(frame(TEXT, b"big") + frame(TEXT) * 10)
+    assert not scene.stream.ended
+    scene.feed(frame(TEXT))
+
+    assert scene.stream.ended
+    assert scene.worker.limits.hits == {"ws_max_message": 1, "max_control_frames": 1}
 
 
 # ------------------------------------------------------------------ any order

@@ -14,7 +14,7 @@ from wsproto.events import Event as ClientEvent
 from wsproto.extensions import PerMessageDeflate
 
 from alphorn.core.asgi import Field
-from alphorn.core.codec import Close, Event, Ping, Pong, TooBig, Violation
+from alphorn.core.codec import Close, Crumb, Event, Ping, Pong, TooBig, Violation
 from alphorn.core.config import Config
 from alphorn.core.errors import StreamFault, UnexpectedMessage
 from alphorn.protocols.websocket import WebSocketCodec, open_handshake
@@ -23,6 +23,7 @@ from support.websocket_client import frame
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RSV1 = 4
+MAX_FRAME = 100_000
 
 Frames: TypeAlias = list[bytes]
 
@@ -41,14 +42,18 @@ def events_of(codec: WebSocketCodec, *pieces: bytes) -> list[Event]:
     return events
 
 
-def plain(max_message: int = 1024) -> WebSocketCodec:
-    return WebSocketCodec(max_message)
+def plain(max_message: int = 1024, max_frame: int = MAX_FRAME) -> WebSocketCodec:
+    return WebSocketCodec(max_message, max_frame)
 
 
 def deflating(offer: bytes = b"permessage-deflate", max_message: int = 1024) -> WebSocketCodec:
     agreement = agree(offer, max_message)
     assert agreement is not None
-    return WebSocketCodec(max_message, agreement[1])
+    return WebSocketCodec(max_message, MAX_FRAME, agreement[1])
+
+
+def too_big(max_message: int) -> TooBig:
+    return TooBig("ws_max_message", f"a message has at most {max_message} bytes")
 
 
 def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
@@ -180,7 +185,7 @@ def test_a_message_too_big_is_dropped_like_all_behind_it_but_control_frames_are_
         frame(CONTINUATION, b"x" * 1000) + frame(CLOSE, b"\x03\xf1"),
     )
 
-    assert events == [TooBig(10), Ping(b"ping"), Close(1009, "")]
+    assert events == [too_big(10), Crumb(), Ping(b"ping"), Crumb(), Close(1009, "")]
 
 
 @pytest.mark.parametrize("text", ["é" * 6, "x" + "é" * 5, "🎺" * 3, "x🎺🎺🎺", "xx🎺🎺🎺", "xxx🎺🎺🎺"])
@@ -189,14 +194,75 @@ def test_a_compressed_text_too_big_is_that_and_not_broken_utf_8(text: str) -> No
     client = client_of(b"permessage-deflate")
     data = client.send(TextMessage(text)) + client.send(CloseConnection(1009))
 
-    assert events_of(deflating(max_message=10), data) == [TooBig(10), Close(1009, "")]
+    assert events_of(deflating(max_message=10), data) == [too_big(10), Close(1009, "")]
     assert events_of(deflating(max_message=len(text.encode())), data) == [text, Close(1009, "")]
 
 
 def test_a_message_of_very_many_fragments_takes_no_more_than_its_size() -> None:
     codec = plain()
     empty = frame(CONTINUATION, b"", fin=False)
-    assert events_of(codec, frame(TEXT, b"a", fin=False), empty * 5000, frame(CONTINUATION, b"b")) == ["ab"]
+    events = events_of(codec, frame(TEXT, b"a", fin=False), empty * 5000, frame(CONTINUATION, b"b"))
+    assert events == [Crumb()] * 5001 + ["ab"]
+
+
+def test_a_fragment_is_a_crumb_by_its_size_on_the_wire_unless_it_is_the_last() -> None:
+    codec = plain()
+    assert events_of(
+        codec, frame(BINARY, bytes(13), fin=False), frame(CONTINUATION, bytes(14), fin=False)
+    ) == [Crumb()]
+    assert events_of(codec, frame(CONTINUATION)) == [bytes(27)]
+
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    zeros = compressor.compress(bytes(1000)) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    parts = [frame(BINARY, zeros[:5], fin=False, rsv=RSV1), frame(CONTINUATION, zeros[5:-4])]
+    assert events_of(deflating(), *parts) == [Crumb(), bytes(1000)]
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+def test_a_control_frame_among_compressed_fragments_is_no_part_of_the_message(opcode: int) -> None:
+    """RFC 7692, 6.1: nor is it compressed, or says anything about what is."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    noise = bytes(range(256))
+    data = (compressor.compress(noise) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    between = frame(opcode, b"x")
+    codec = deflating()
+
+    events = events_of(
+        codec,
+        between + frame(BINARY, data[:100], fin=False, rsv=RSV1) + between,
+        frame(CONTINUATION, data[100:]) + between + frame(BINARY, b"plain"),
+    )
+    assert [event for event in events if isinstance(event, bytes)] == [noise, b"plain"]
+    assert len(events) == 5
+
+
+# ------------------------------------------------------------------ frames too big
+
+
+def too_big_frame(max_frame: int) -> TooBig:
+    return TooBig("ws_max_frame", f"a frame has at most {max_frame} bytes")
+
+
+def test_a_frame_too_big_is_refused_by_its_head() -> None:
+    codec = plain(max_message=1000, max_frame=125)
+    assert events_of(codec, frame(BINARY, bytes(125))) == [bytes(125)]
+
+    assert events_of(codec, frame(BINARY, bytes(126))[:8]) == [too_big_frame(125)]
+    assert events_of(codec, frame(BINARY, bytes(126))[8:] + frame(CLOSE)) == [Close(1005, "")]
+
+
+def test_a_frame_too_big_is_not_delivered_although_it_came_whole() -> None:
+    codec = plain(max_message=1000, max_frame=125)
+    data = frame(BINARY, bytes(126)) + frame(TEXT, b"behind it") + frame(PING, b"")
+
+    assert events_of(codec, data) == [too_big_frame(125), Crumb(), Ping(b"")]
+
+
+def test_a_frame_too_big_that_is_empty_when_inflated_is_refused_all_the_same() -> None:
+    codec = deflating(max_message=MAX_FRAME)
+    nothing = b"\0\0\0\xff\xff" * (MAX_FRAME // 5) + b"\0"  # stored blocks of no bytes (RFC 1951, 3.2.4)
+
+    assert events_of(codec, frame(BINARY, nothing, rsv=RSV1)) == [too_big_frame(MAX_FRAME)]
 
 
 def test_what_inflates_too_far_is_not_inflated_to_the_end() -> None:
@@ -204,7 +270,10 @@ def test_what_inflates_too_far_is_not_inflated_to_the_end() -> None:
     bomb = compressor.compress(bytes(50 * 1024 * 1024)) + compressor.flush(zlib.Z_SYNC_FLUSH)
     codec = deflating(max_message=1000)
 
-    assert events_of(codec, frame(BINARY, bomb[:-4], rsv=RSV1), frame(PING, b"")) == [TooBig(1000), Ping(b"")]
+    assert events_of(codec, frame(BINARY, bomb[:-4], rsv=RSV1), frame(PING, b"")) == [
+        too_big(1000),
+        Ping(b""),
+    ]
 
 
 def test_the_bound_is_each_messages_own() -> None:
