@@ -85,7 +85,7 @@ class CountingTransport(asyncio.Transport):
         pass
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        raise NotImplementedError
+        raise AssertionError("asked only of a connection that lingers, which none does here")
 
 
 class Http1Wire:

@@ -54,7 +54,11 @@ async def test_who_has_sent_a_frame_too_big_can_still_close_properly(talk: Begin
     await websocket.send("x" * 1001)
 
     assert await websocket.receive() == Close(1009, "a frame has at most 1000 bytes")
-    assert await receiving == {"type": "websocket.disconnect", "code": 1009, "reason": "a frame has at most 1000 bytes"}
+    assert await receiving == {
+        "type": "websocket.disconnect",
+        "code": 1009,
+        "reason": "a frame has at most 1000 bytes",
+    }
     assert await websocket.wait_closed()
     assert serve.servers[0].limits_hit == {"ws_max_frame": 1}
 

@@ -5,8 +5,7 @@ from alphorn.core.asgi import Receive, Scope, Send
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Accept, then echo until the end."""
-    if scope["type"] != "websocket":
-        raise NotImplementedError(scope["type"])
+    assert scope["type"] == "websocket", "it echoes messages: no lifespan, no HTTP"
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":

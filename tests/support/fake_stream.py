@@ -75,7 +75,7 @@ async def _no_application(_scope: Scope, _receive: object, _send: object) -> Non
 
 
 def _no_handshake(_fields: Fields, _http_version: str, _config: Config) -> Handshake:
-    raise NotImplementedError
+    raise AssertionError("no WebSocket is opened on a fake stream")
 
 
 def make_exchange(stream: FakeStream | None = None, method: str = "GET") -> tuple[HttpExchange, FakeStream]:
