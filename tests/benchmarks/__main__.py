@@ -84,9 +84,12 @@ def main(words: Sequence[str] | None = None) -> int:
             f"load on core {settings.load_core}"
         )
         run.versions = _versions(settings, servers)
-        harness.measure_all(
-            run, settings, servers, workloads, lambda line: print(line, file=sys.stderr, flush=True)
-        )
+        try:
+            harness.measure_all(
+                run, settings, servers, workloads, lambda line: print(line, file=sys.stderr, flush=True)
+            )
+        except KeyboardInterrupt:
+            run.skipped.append("what would have followed: the run was interrupted")
     report = markdown(run)
     print(report)
     for file, text in (

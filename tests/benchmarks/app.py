@@ -40,7 +40,7 @@ async def realistic(scope: Message, _receive: Receive, send: Send) -> None:
     """Answer about 80 bytes of JSON under seven fields, four of them new each time."""
     number = next(numbers)
     request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    body = b'{"id": %d, "name": "alpine horn, spruce, three parts", "price": "%d.00"}' % (
+    body = b'{"id": %d, "name": "alpine horn of red spruce, in three parts", "price": "%d.00"}' % (
         number,
         number % 4999,
     )
