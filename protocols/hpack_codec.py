@@ -1,0 +1,350 @@
+"""HPACK (RFC 7541) field by field: a decoder and an encoder that cost less than hpack's, and agree with them.
+
+hpack stays the judge: the static table, the Huffman code and the errors are its own, and
+tests/protocols/test_hpack_codec.py holds the two against each other, block after block. The decoder
+accepts and refuses exactly what hpack's does. What differs on purpose:
+
+| hpack | here | why |
+|---|---|---|
+| fields are marked as never-indexed | they are not | it binds who passes a field on (6.2.3); a server does not |
+| every new field goes into the table | once it has come before | 6.2: our choice; most values never come again |
+| strings are Huffman-coded | they are not | 5.2: our choice; it would cost more than the rest of a response |
+| a secret may be an index | it is a literal, never indexed | 7.1.3: its length would tell whether a guess is right |
+| a size is forgotten when it is set twice | it is announced | 4.2: the other side waits for it |
+| every change of size is announced | the smallest and the last one | 4.2: no more is needed |
+| the table is as large as offered | at most 4,096 bytes | memory is ours; the default of RFC 9113, 6.5.2 is enough |
+
+Invariants:
+- What a connection remembers is bounded: tables by their size, strings and marks by constants here.
+- Nothing of one connection is seen by another: shared are only names of fields that we send.
+- After an error a decoder is good for nothing; the connection must end (RFC 9113, 4.3).
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from hpack import (
+    HPACKDecodingError,
+    InvalidTableSizeError,
+    NeverIndexedHeaderTuple,
+    OversizedHeaderListError,
+)
+from hpack.table import HeaderTable
+
+from ..core.asgi import Field, Fields
+from .hpack_huffman import decode_huffman
+
+# A field and its size as 4.1 counts it, in bytes.
+_Entry: TypeAlias = tuple[Field, int]
+
+_ENTRY_OVERHEAD: Final = 32  # 4.1: what an entry counts beyond its bytes
+_DEFAULT_TABLE: Final = 4096  # RFC 9113, 6.5.2
+# 5.1: how many bytes may follow the prefix of an integer; with five, every one of 32 bits can be said.
+_MAX_CONTINUATION: Final = 5
+
+_STATIC: Final = HeaderTable.STATIC_TABLE
+_FIRST_DYNAMIC: Final = len(_STATIC) + 1
+# The index address space of 2.3.3: nothing at 0, then the static table, then the dynamic one.
+_STATIC_ENTRIES: Final[list[_Entry]] = [
+    ((b"", b""), 0),
+    *(((name, value), _ENTRY_OVERHEAD + len(name) + len(value)) for name, value in _STATIC),
+]
+
+# How much memory a decoder may use for strings that it remembers, in bytes: a bearer token and a cookie
+# of 4 KiB, coded and decoded. And what two strings take in a dict beyond their bytes, in CPython.
+_MAX_REMEMBERED_BYTES: Final = 16 * 1024
+_REMEMBERED_OVERHEAD: Final = 160
+
+
+def _read_integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
+    """Read what follows a full prefix (5.1); return the value and where it ends.
+
+    Raises:
+        HPACKDecodingError: It is too long.
+        IndexError: The block ends within it.
+    """
+    value = prefix
+    for shift in range(0, 7 * _MAX_CONTINUATION, 7):
+        byte = block[position]
+        position += 1
+        value += (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise HPACKDecodingError("an integer is too long")
+
+
+def _integer(value: int, prefix: int, pattern: int) -> bytes:
+    """Encode an integer (5.1) behind the bits of a representation.
+
+    Args:
+        value: The integer.
+        prefix: The largest value of the prefix, all its bits.
+        pattern: The bits before the prefix.
+    """
+    if value < prefix:
+        return bytes((pattern | value,))
+    encoded = bytearray((pattern | prefix,))
+    value -= prefix
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+class HpackDecoder:
+    """The client's blocks to lists of fields; one per connection, every block in turn.
+
+    Attributes:
+        max_header_list_size: How large a list may become, in bytes as 4.1 counts them.
+        max_allowed_table_size: How large the client may make its table, in bytes: what our SETTINGS said.
+    """
+
+    __slots__ = (
+        "_remembered",
+        "_remembered_bytes",
+        "_table",
+        "_table_bytes",
+        "header_table_size",
+        "max_allowed_table_size",
+        "max_header_list_size",
+    )
+
+    def __init__(self, max_header_list_size: int) -> None:
+        # Fixed.
+        self.max_header_list_size = max_header_list_size
+        self.max_allowed_table_size = _DEFAULT_TABLE
+        # This connection.
+        self.header_table_size = _DEFAULT_TABLE
+        self._table = _STATIC_ENTRIES.copy()  # the dynamic part begins with the newest
+        self._table_bytes = 0
+        # Strings that came outside of the table, as they came. A client that keeps its secrets out of
+        # the table sends them whole each time; and a guess would have to be right as a whole.
+        self._remembered: dict[bytes, bytes] = {}
+        self._remembered_bytes = 0
+
+    def decode(self, data: bytes, raw: bool = True) -> Fields:  # noqa: C901, PLR0912 - one loop, for a call per field would be its cost
+        """Decode one block.
+
+        Args:
+            data: The whole block.
+            raw: As h2 says it; there are no fields but raw ones.
+
+        Raises:
+            OversizedHeaderListError: The list is larger than allowed.
+            HPACKDecodingError: The block is invalid, or makes the table larger than allowed.
+        """
+        table = self._table
+        fields: Fields = []
+        list_bytes, position, end = 0, 0, len(data)
+        try:
+            while position < end:
+                first = data[position]
+                position += 1
+                if first >= 0x80:  # 6.1: indexed
+                    index = first & 0x7F
+                    if index == 0x7F:
+                        index, position = _read_integer(data, position, index)
+                    elif not index:
+                        raise HPACKDecodingError("index 0")
+                    field, size = table[index]
+                elif first & 0x60 == 0x20:  # 6.3: table size update
+                    if fields:
+                        raise HPACKDecodingError("a table size update behind a field")
+                    size = first & 0x1F
+                    if size == 0x1F:
+                        size, position = _read_integer(data, position, size)
+                    self._resize(size)
+                    continue
+                else:  # 6.2: literal, with incremental indexing or without
+                    prefix = 0x3F if first >= 0x40 else 0x0F
+                    index = first & prefix
+                    if index == prefix:
+                        index, position = _read_integer(data, position, index)
+                    if index:
+                        name = table[index][0][0]
+                    else:
+                        name, position = self._read_string(data, position, first >= 0x40)
+                    value, position = self._read_string(data, position, first >= 0x40)
+                    field = (name, value)
+                    size = _ENTRY_OVERHEAD + len(name) + len(value)
+                    if first >= 0x40:
+                        table.insert(_FIRST_DYNAMIC, (field, size))
+                        self._table_bytes += size
+                        if self._table_bytes > self.header_table_size:
+                            self._evict()
+                fields.append(field)
+                list_bytes += size
+                if list_bytes > self.max_header_list_size:
+                    raise OversizedHeaderListError("the header list is larger than allowed")
+        except IndexError as error:
+            raise HPACKDecodingError("a field is cut off, or in no table") from error
+        if self.header_table_size > self.max_allowed_table_size:
+            raise InvalidTableSizeError("the table was not made as small as it has to be")
+        return fields
+
+    def _read_string(self, data: bytes, position: int, indexed: bool) -> tuple[bytes, int]:
+        """Read a string literal (5.2); return it and where it ends.
+
+        Raises:
+            HPACKDecodingError: It is invalid, or the block ends within it.
+            IndexError: The block ends before it or within its length.
+        """
+        first = data[position]
+        position += 1
+        length = first & 0x7F
+        if length == 0x7F:
+            length, position = _read_integer(data, position, length)
+        end = position + length
+        if end > len(data):
+            raise HPACKDecodingError("the block ends within a string")
+        string = data[position:end]
+        if first < 0x80:
+            return string, end
+        if indexed:  # it comes once, and then as an index
+            return decode_huffman(string), end
+        return self._remembered.get(string) or self._decode_and_remember(string), end
+
+    def _decode_and_remember(self, string: bytes) -> bytes:
+        decoded = decode_huffman(string)
+        size = _REMEMBERED_OVERHEAD + len(string) + len(decoded)
+        if size <= _MAX_REMEMBERED_BYTES:
+            self._remembered_bytes += size
+            if self._remembered_bytes > _MAX_REMEMBERED_BYTES:
+                self._remembered.clear()
+                self._remembered_bytes = size
+            self._remembered[string] = decoded
+        return decoded
+
+    def _resize(self, size: int) -> None:
+        if size > self.max_allowed_table_size:
+            raise InvalidTableSizeError("the table is made larger than allowed")
+        self.header_table_size = size
+        self._evict()
+
+    def _evict(self) -> None:
+        """Drop the oldest entries until the others fit (4.3, 4.4); the newest too, if it alone is too large."""
+        while self._table_bytes > self.header_table_size:
+            self._table_bytes -= self._table.pop()[1]
+
+
+# How many fields an encoder remembers to have sent once, as their hashes.
+_MAX_MARKS: Final = 128
+# How much of the table one entry may take: a larger one would drive out the others (nghttp2 does so too).
+_MAX_SHARE: Final = 3 / 4
+
+# The patterns of the literal representations (6.2).
+_INCREMENTAL: Final = 0x40
+_WITHOUT_INDEXING: Final = 0x00
+_NEVER_INDEXED: Final = 0x10
+
+# 7.1.3: values that could be guessed one by one, were they ever in the table.
+_SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+
+_STATIC_NAMES: Final = {name: index for index, (name, _) in reversed([*enumerate(_STATIC, 1)])}
+_STATIC_FIELDS: Final = {field: _integer(index, 0x7F, 0x80) for index, field in enumerate(_STATIC, 1)}
+_LENGTHS: Final = [_integer(length, 0x7F, 0x00) for length in range(1024)]
+# The dynamic entries by their age, the newest first: as many as the smallest entries would fill a table.
+_DYNAMIC_FIELDS: Final = [
+    _integer(_FIRST_DYNAMIC + age, 0x7F, 0x80) for age in range(_DEFAULT_TABLE // _ENTRY_OVERHEAD)
+]
+
+
+@lru_cache(maxsize=512)
+def _name(name: bytes, pattern: int) -> bytes:
+    """Encode a literal up to its value (6.2)."""
+    index = _STATIC_NAMES.get(name)
+    if index is not None:
+        return _integer(index, 0x3F if pattern == _INCREMENTAL else 0x0F, pattern)
+    return bytes((pattern,)) + _integer(len(name), 0x7F, 0x00) + name
+
+
+class HpackEncoder:
+    """Our lists of fields to blocks; one per connection, every block in turn.
+
+    Attributes:
+        table_size_changes: The sizes of the table that the next block begins with (4.2).
+    """
+
+    __slots__ = ("_added", "_marks", "_numbers", "_size", "_table", "_table_bytes", "table_size_changes")
+
+    def __init__(self) -> None:
+        self.table_size_changes: list[int] = []
+        self._size = _DEFAULT_TABLE
+        # The table, the oldest first, and each field's number in the order in which they were added.
+        self._table: deque[_Entry] = deque()
+        self._table_bytes = 0
+        self._added = 0
+        self._numbers: dict[Field, int] = {}
+        self._marks: set[int] = set()
+
+    @property
+    def header_table_size(self) -> int:
+        """How large our table may be, in bytes: what the client's SETTINGS say, or 4,096 if they say more."""
+        return self._size
+
+    @header_table_size.setter
+    def header_table_size(self, size: int) -> None:
+        size = min(size, _DEFAULT_TABLE)
+        if size == self._size:
+            return
+        self._size = size
+        self._evict()
+        smallest = min([size, *self.table_size_changes])
+        self.table_size_changes = [size] if smallest == size else [smallest, size]
+
+    def encode(self, fields: Iterable[Field]) -> bytes:
+        """Encode one block.
+
+        Args:
+            fields: In lower case. A NeverIndexedHeaderTuple is never indexed, nor is a field that is
+                known to be secret.
+        """
+        parts = [_integer(size, 0x1F, 0x20) for size in self.table_size_changes]
+        self.table_size_changes = []
+        numbers = self._numbers
+        for field in fields:
+            if type(field) is NeverIndexedHeaderTuple:
+                parts.append(_literal(field, _NEVER_INDEXED))
+            elif (number := numbers.get(field)) is not None:
+                parts.append(_DYNAMIC_FIELDS[self._added - number])
+            else:
+                parts.append(_STATIC_FIELDS.get(field) or self._literal(field))
+        return b"".join(parts)
+
+    def _literal(self, field: Field) -> bytes:
+        """Encode a field that is in no table; add it to ours unless it comes for the first time."""
+        name, value = field
+        if name in _SECRET:
+            return _literal(field, _NEVER_INDEXED)
+        size = _ENTRY_OVERHEAD + len(name) + len(value)
+        if size > self._size * _MAX_SHARE:
+            return _literal(field, _WITHOUT_INDEXING)
+        marks, mark = self._marks, hash(field)
+        if mark not in marks:
+            if len(marks) == _MAX_MARKS:
+                marks.clear()
+            marks.add(mark)
+            return _literal(field, _WITHOUT_INDEXING)
+        self._table.append((field, size))
+        self._table_bytes += size
+        self._added += 1
+        self._numbers[field] = self._added
+        self._evict()
+        return _literal(field, _INCREMENTAL)
+
+    def _evict(self) -> None:
+        """Drop the oldest entries until the others fit (4.3, 4.4)."""
+        while self._table_bytes > self._size:
+            field, size = self._table.popleft()
+            self._table_bytes -= size
+            del self._numbers[field]
+
+
+def _literal(field: Field, pattern: int) -> bytes:
+    name, value = field
+    length = len(value)
+    encoded = _LENGTHS[length] if length < len(_LENGTHS) else _integer(length, 0x7F, 0x00)
+    return _name(name, pattern) + encoded + value
