@@ -40,6 +40,7 @@ from hyperframe.frame import (
 
 from ..core.config import Config
 from ..core.errors import ConnectionFault
+from .hpack_codec import HpackDecoder, HpackEncoder
 
 _NO_RFC7540_PRIORITIES: Final = 0x9
 _PRIORITY_UPDATE: Final = 0x10
@@ -100,7 +101,11 @@ class Http2Machine(H2Connection):
                 _NO_RFC7540_PRIORITIES: 1,  # type: ignore[dict-item] # h2's codes are ints, its hint is not
             },
         )
-        self.decoder.max_header_list_size = _HEADER_LIST_TOLERANCE * config.max_head_bytes
+        max_list = _HEADER_LIST_TOLERANCE * config.max_head_bytes
+        if config.engine == "fast":  # they have all that h2 uses of hpack's
+            self.decoder = HpackDecoder(max_list)  # type: ignore[assignment]
+            self.encoder = HpackEncoder()  # type: ignore[assignment]
+        self.decoder.max_header_list_size = max_list
         self._announce_settings(config.stream_window)
         # The connection window begins at 65,535 whatever the settings say (RFC 9113, 6.9.2).
         extra = config.connection_window - self.inbound_flow_control_window
