@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .asgi import Fields
+from .asgi import Field, Fields
 from .errors import UnexpectedMessage
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -16,6 +16,9 @@ _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 _MAX_KNOWN_NAMES = 1024
 _known_names: dict[bytes, bytes] = {}
+_MAX_KNOWN_FIELDS = 512
+_MAX_KNOWN_VALUE = 64  # bytes
+_known_fields: dict[Field, Field] = {}
 
 
 def checked_name(name: Any) -> bytes:
@@ -51,6 +54,13 @@ def checked_value(name: bytes, value: Any) -> bytes:
     return value.strip(b" \t")
 
 
+def _remember(pair: Field, field: Field) -> None:
+    """Keep a field that has been checked: an application says most of its fields again and again."""
+    if len(_known_fields) >= _MAX_KNOWN_FIELDS:
+        _known_fields.clear()
+    _known_fields[pair] = field
+
+
 def checked_fields(pairs: Iterable[Any], *, without: frozenset[bytes] = frozenset()) -> Fields:
     """Return fields with lower-case names.
 
@@ -64,10 +74,18 @@ def checked_fields(pairs: Iterable[Any], *, without: frozenset[bytes] = frozense
     fields: Fields = []
     try:
         for pair in pairs:
+            field = _known_fields.get(pair) if type(pair) is tuple else None
+            if field is not None:
+                if field[0] not in without:
+                    fields.append(field)
+                continue
             raw_name, raw_value = pair
             name = checked_name(raw_name)
             if name not in without:
-                fields.append((name, checked_value(name, raw_value)))
+                field = (name, checked_value(name, raw_value))
+                fields.append(field)
+                if type(pair) is tuple and len(raw_value) <= _MAX_KNOWN_VALUE:
+                    _remember(pair, field)
     except (TypeError, ValueError):
         raise UnexpectedMessage("headers is an iterable of pairs of bytes") from None
     return fields

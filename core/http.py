@@ -26,6 +26,8 @@ from .worker import Worker
 
 # What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
 _SERVER_ONLY: Final = frozenset((b"transfer-encoding", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
+# What the server looks at, because it would say it too.
+_NOTED: Final = frozenset((b"connection", b"content-length", b"date", b"server"))
 _NO_LENGTH: Final = _SERVER_ONLY | {b"content-length"}
 _NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"host", b"trailer"}
 # What may stand in `:path` (RFC 3986, 3.3 and 3.4): no white space, no control, no fragment.
@@ -46,6 +48,9 @@ class State(Enum):
     FILE = "sending a file"
     TRAILERS = "waiting for its trailers"
     COMPLETE = "complete"
+
+    moves: "dict[str, _Move]"
+    """Which message is legal, and what it does; see `MOVES`."""
 
 
 class HttpExchange:
@@ -295,13 +300,13 @@ class HttpExchange:
         except (TypeError, KeyError):
             raise UnexpectedMessage("a message is a dict with a type") from None
         try:
-            move = MOVES[self._state].get(kind)
+            move = self._state.moves.get(kind)
         except TypeError:
             raise UnexpectedMessage(f"the type of a message is a str, not {kind!r}") from None
         if move is None:
             if self._state is State.COMPLETE and kind in _KNOWN_TYPES:
                 return None
-            legal = ", ".join(MOVES[self._state]) or "nothing"
+            legal = ", ".join(self._state.moves) or "nothing"
             raise UnexpectedMessage(f"{kind!r} while the response is {self._state.value}; legal: {legal}")
         return move(self, message)
 
@@ -321,18 +326,19 @@ class HttpExchange:
         length: int | None = None
         close = has_date = has_server = False
         for field in checked_fields(pairs, without=_NO_LENGTH if status in (204, 205) else _SERVER_ONLY):
-            name, value = field
-            if name == b"content-length":
-                known, length = length, _content_length(value, length)
-                if known is not None:
+            name = field[0]
+            if name in _NOTED:
+                if name == b"content-length":
+                    known, length = length, _content_length(field[1], length)
+                    if known is not None:
+                        continue
+                elif name == b"connection":
+                    close = close or b"close" in field[1].lower()
                     continue
-            elif name == b"connection":
-                close = close or b"close" in value.lower()
-                continue
-            elif name == b"date":
-                has_date = True
-            elif name == b"server":
-                has_server = True
+                elif name == b"date":
+                    has_date = True
+                else:
+                    has_server = True
             fields.append(field)
         if status == 205:  # RFC 9110, 15.3.6: the client must not wait for content.
             fields.append((b"content-length", b"0"))
@@ -575,5 +581,8 @@ MOVES: Final[dict[State, dict[str, _Move]]] = {
     State.COMPLETE: {},
 }
 """Which message is legal in which state, and what it does."""
+
+for _state, _moves in MOVES.items():
+    _state.moves = _moves  # found faster there: the hash of a member is computed anew each time
 
 _KNOWN_TYPES: Final = frozenset(kind for moves in MOVES.values() for kind in moves)

@@ -141,14 +141,15 @@ def decode_path(raw: bytes) -> str:
     """Percent-decode a path once; bytes that are not UTF-8 become U+FFFD (`raw_path` keeps them)."""
     if b"%" in raw:
         raw = unquote_to_bytes(raw)
-    return raw.decode("utf-8", "replace")
+    return raw.decode(errors="replace")
 
 
 def _extensions(
     facts: ConnectionFacts, extensions: Mapping[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     mine: dict[str, dict[str, Any]] = {name: {} for name in extensions}
-    tls = facts.tls
-    if tls is not None:
+    if facts.secure:
+        tls = facts.tls
+        assert tls is not None
         mine["tls"] = {**tls, "client_cert_chain": list(tls["client_cert_chain"])}
     return mine

@@ -197,8 +197,7 @@ class PlainResponse:
         if close:
             lines.append(b"connection: close\r\n")
         # Where the core knows the length, it has put it last.
-        measured = any(name == b"content-length" for name, _ in reversed(fields))
-        if not measured and status not in _WITHOUT_CONTENT:
+        if not (status in _WITHOUT_CONTENT or _is_measured(fields)):
             lines.append(b"Transfer-Encoding: chunked\r\n")
             if self._method != "HEAD":
                 self._chunked = True
@@ -221,6 +220,14 @@ class PlainResponse:
     def encode_around(self, length: int) -> tuple[bytes, bytes]:
         """Return the bytes before and after `length` bytes of body that are sent by somebody else."""
         return (b"%x\r\n" % length, b"\r\n") if self._chunked and length else (b"", b"")
+
+
+def _is_measured(fields: Fields) -> bool:
+    """Whether the length of the content is said; where the core knows it, that comes last."""
+    for name, _ in reversed(fields):  # noqa: SIM110 - `any` costs more than the rest of the head
+        if name == b"content-length":
+            return True
+    return False
 
 
 def _chunk(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alphorn.core import fields
 from alphorn.core.errors import UnexpectedMessage
-from alphorn.core.fields import checked_fields, checked_name, checked_value
+from alphorn.core.fields import _known_fields, checked_fields, checked_name, checked_value
 
 TOKEN_CHARACTERS = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 """RFC 9110, 5.6.2."""
@@ -109,3 +109,19 @@ def test_what_is_remembered_about_names_is_bounded() -> None:
         assert checked_name(b"X-%d" % number) == b"x-%d" % number
 
     assert len(fields._known_names) <= fields._MAX_KNOWN_NAMES
+
+
+def test_a_field_that_was_good_once_is_checked_anew_when_it_is_not_the_same() -> None:
+    good = (b"X-Known", b"value")
+    assert checked_fields([good, list(good)]) == [(b"x-known", b"value")] * 2
+    assert checked_fields([good], without=frozenset((b"x-known",))) == []
+    for bad in ((b"X-Known", b"value\n"), (b"X-Known ", b"value"), (b"X-Known", "value"), (b"X-Known",)):
+        with pytest.raises(UnexpectedMessage):
+            checked_fields([bad])
+
+
+def test_an_application_that_never_says_the_same_field_twice_fills_no_memory() -> None:
+    for number in range(2000):
+        checked_fields([(b"x-number", b"%d" % number), (b"x-long", b"%d" % number + b"a" * 1000)])
+    assert len(_known_fields) <= 512
+    assert all(len(value) <= 64 for _, value in _known_fields)
