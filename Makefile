@@ -31,7 +31,7 @@ types: $(VENV)/.lint-tools $(VENV)/.test-tools  ## check types, strictly
 imports: $(VENV)/.lint-tools  ## check who imports whom
 	cd .types && ../$(BIN)/lint-imports --config ../pyproject.toml
 
-compliance: $(VENV)/.installed $(VENV)/.test-tools  ## prove conformance, write docs/compliance.md (about 15 minutes)
+compliance: $(VENV)/.installed $(VENV)/.test-tools  ## prove conformance, write docs/compliance.md (half an hour to an hour)
 	$(BIN)/python tests/compliance/report.py
 
 fuzz: $(VENV)/.installed $(VENV)/.test-tools  ## fuzz HTTP/1 for FUZZ_SECONDS, then HTTP/2 for FUZZ_EXAMPLES

@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from compliance import autobahn, h2spec, http1_corpus_run  # noqa: E402 - found through the line above
 from support.certificates import Pair, authority  # noqa: E402
+from support.engine import ENGINE  # noqa: E402
 from support.process import ServerProcess  # noqa: E402
 
 LIBRARIES: Final = ("alphorn", "h2", "hpack", "h11", "wsproto", "uvloop")
@@ -127,8 +128,8 @@ conversations and the fast part of Autobahn for every change, and fails if a cou
 |---|---|---|---|
 {rows}
 
-CPython {platform.python_version()} on {platform.system()}; {versions}; h2spec {h2spec.VERSION};
-autobahntestsuite 0.8.2.
+On CPython {platform.python_version()}, {platform.system()}, with `--engine {ENGINE}`: {versions};
+h2spec {h2spec.VERSION}; autobahntestsuite 0.8.2.
 """
 
 
