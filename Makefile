@@ -34,6 +34,9 @@ imports: $(VENV)/.lint-tools  ## check who imports whom
 compliance: $(VENV)/.installed $(VENV)/.test-tools  ## prove conformance, write docs/compliance.md (half an hour to an hour)
 	$(BIN)/python tests/compliance/report.py
 
+attack: $(VENV)/.installed $(VENV)/.test-tools $(if $(PEER),.tools/bench/.installed)  ## attack a server in all ways, write docs/security.md (8 minutes), PEER=uvicorn
+	PYTHONPATH=tests $(BIN)/python -P -m attacks $(if $(PEER),--peer $(PEER)) $(if $(ATTACK),--attack $(ATTACK))
+
 fuzz: $(VENV)/.installed $(VENV)/.test-tools  ## fuzz HTTP/1 for FUZZ_SECONDS, then HTTP/2 for FUZZ_EXAMPLES
 	cd tests && ../$(BIN)/python -m compliance.http1_fuzz $(FUZZ_SECONDS)
 	ALPHORN_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -o timeout=0 tests/protocols/test_http2_any_bytes.py
@@ -76,4 +79,4 @@ $(VENV)/.lint-tools: pyproject.toml | $(VENV)/.installed
 	$(BIN)/pip install --quiet --group lint
 	touch $@
 
-.PHONY: help demo test coverage fmt lint types imports compliance fuzz bench docs all clean
+.PHONY: help demo test coverage fmt lint types imports compliance attack fuzz bench docs all clean

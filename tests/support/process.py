@@ -33,6 +33,7 @@ class ServerProcess:
         folder: Path,
         certificate: Pair | None = None,
         cafile: str | None = None,
+        quiet: bool = False,
     ) -> None:
         """Start and wait until it listens.
 
@@ -42,6 +43,7 @@ class ServerProcess:
             folder: Where the module is, which becomes the working directory.
             certificate: Serve TLS with it.
             cafile: Whom its clients have to trust; kept for them.
+            quiet: Drop its access log.
 
         Raises:
             AssertionError: It did not start; the message has its log.
@@ -56,6 +58,7 @@ class ServerProcess:
             [sys.executable, "-m", "alphorn", app, "--port", "0", "--engine", ENGINE, *options],
             cwd=folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("SERVE_")},
+            stdout=subprocess.DEVNULL if quiet else None,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -87,6 +90,11 @@ class ServerProcess:
     def port(self) -> int:
         """The port it listens on."""
         return int(self.url.rpartition(":")[2])
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     @property
     def log(self) -> str:

@@ -95,6 +95,11 @@ class Wire:
         return self._tls
 
     @property
+    def failed(self) -> bool:
+        """Whether the server has reset the connection, as far as the kernel knows; says so once."""
+        return self.closed or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+    @property
     def closed(self) -> bool:
         """Whether we closed it."""
         return self._socket.fileno() < 0

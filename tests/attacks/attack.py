@@ -1,0 +1,144 @@
+"""What an attack is: facts about it, and one attempt to do harm from outside.
+
+An attempt connects, misbehaves for a bounded time and returns what it saw the server do about it; it raises
+`Undefended` if that was nothing. How often and by how many it is repeated, and what it costs the server and
+its other clients, is for others to say (trial.py).
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from support.carrier import Carrier
+from support.wire import Wire
+
+FLOOD_SECONDS = 3.0
+"""How long a flood may go on before the server is taken to have no defence."""
+
+
+class Undefended(Exception):  # noqa: N818 - it says what the server is
+    """The server did nothing about it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to attack.
+
+    Attributes:
+        port: On 127.0.0.1.
+        secure: Whether it speaks TLS.
+        scale: How much of what an attack can do it shall do; 1 is all.
+        patience: How long an attack that waits goes on before the server is taken to have no defence; by
+            default longer than any default deadline and its tick.
+    """
+
+    port: int
+    secure: bool
+    scale: float = 1.0
+    patience: float = 110.0
+
+    @property
+    def url(self) -> str:
+        """Where its neighbours go."""
+        return f"{'https' if self.secure else 'http'}://127.0.0.1:{self.port}"
+
+    async def connect(self, protocol: str = "http/1.1", *, receive_buffer: int | None = None) -> Wire:
+        """Connect; over TLS, with this protocol by ALPN.
+
+        Args:
+            protocol: For ALPN.
+            receive_buffer: Bytes that the kernel holds for us.
+        """
+        tls = client_context(protocol) if self.secure else None
+        return await Wire.open(self.url, tls=tls, receive_buffer=receive_buffer)
+
+    async def connect_bare(self) -> Wire:
+        """Connect without a word of TLS, whatever is spoken there."""
+        return await Wire.open(self.url)
+
+    async def state(self) -> dict[str, Any]:
+        """Ask the application what there is; see `attack_app.state`."""
+        wire = await self.connect()
+        try:
+            await wire.write(b"GET /state HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            answer = b""
+            while data := await wire.read():
+                answer += data
+        finally:
+            wire.close()
+        found: dict[str, Any] = json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])
+        return found
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One way to do harm.
+
+    Attributes:
+        name: As `make attack` and the tests call it.
+        what: What the attacker does, as the report says it.
+        carrier: What it travels over.
+        settings: What the operator can set about it, in Config.
+        attempt: Attack once; return the defence that was seen, or raise `Undefended`.
+        websocket: Whether it needs a WebSocket, which a peer may not have over HTTP/2.
+        clients: How many attack at once.
+        waits: Whether the defence is a deadline; otherwise the attack is repeated as often as time allows.
+        shared: Whether the limit is one for all clients together, so that the neighbour may be refused as well.
+        options: Flags without which it would be no attack; empty for all but a few.
+        short_options: Flags that bring it into the reach of a test, which has less time.
+    """
+
+    name: str
+    what: str
+    carrier: Carrier
+    settings: tuple[str, ...]
+    attempt: Callable[[Target], Awaitable[str]]
+    websocket: bool = False
+    clients: int = 1
+    waits: bool = False
+    shared: bool = False
+    options: tuple[str, ...] = ()
+    short_options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def client_context(protocol: str) -> ssl.SSLContext:
+    """Return a context that trusts everybody and offers one protocol."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+async def wait_given_up(target: Target, name: str, wire: Wire) -> str:
+    """Wait until the application's call of this name has ended, without reading from its connection.
+
+    Args:
+        target: The server.
+        name: The path and query of the call.
+        wire: Its connection.
+
+    Returns:
+        After how long.
+
+    Raises:
+        Undefended: It never ended.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while (waited := loop.time() - began) < target.patience:
+        if name not in (await target.state())["calls"] and waited > 0.5:
+            return f"{'reset' if wire.failed else 'given up'}{after(waited)}"
+        await asyncio.sleep(0.5)
+    raise Undefended(f"still held after {target.patience:.0f} s")
+
+
+def after(seconds: float) -> str:
+    """Return how long it took, where that is worth a word."""
+    return f" after {seconds:.0f} s" if seconds >= 1.5 else ""

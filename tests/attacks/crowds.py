@@ -1,0 +1,102 @@
+"""Attacks by number: thousands of connections, more requests than anybody can answer."""
+
+import asyncio
+import socket
+from typing import Final
+
+from support.carrier import HTTP1_CLEAR, HTTP2_CLEAR
+
+from .attack import Attack, Target, Undefended, after
+from .http2_frames import request
+from .intruder import Http2Intruder
+
+_ELSEWHERE: Final = "127.0.0.2"
+"""Another address of this computer (Linux), so that the attacker is not the neighbour."""
+
+
+async def crowd(target: Target) -> str:
+    """Hold thousands of silent connections."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout(target.patience):
+        count = await _connect_and_wait(target, int(5000 * target.scale), "")
+    return f"{count:,} held, then closed{after(loop.time() - began)}"
+
+
+async def crowd_of_one_address(target: Target) -> str:
+    """The same, from one address of which only so many are welcome."""
+    try:
+        async with asyncio.timeout(3.0):
+            held = await _connect_and_wait(target, 1000, _ELSEWHERE, leave=100)
+    except TimeoutError:
+        raise Undefended("all connections were held") from None
+    return f"closed at once, but for {held}"
+
+
+async def _connect_and_wait(target: Target, count: int, source: str, leave: int = 0) -> int:
+    """Connect so often, and wait until the server has closed all connections but for some.
+
+    Returns:
+        How many there are, or were to begin with if all are closed.
+    """
+    loop = asyncio.get_running_loop()
+    sockets: set[socket.socket] = set()
+    try:
+        for _ in range(count):
+            connection = socket.socket()
+            sockets.add(connection)
+            connection.setblocking(False)
+            if source:
+                connection.bind((source, 0))
+            await loop.sock_connect(connection, ("127.0.0.1", target.port))
+        ends = {asyncio.ensure_future(loop.sock_recv(connection, 1)) for connection in sockets}
+        while len(ends) > leave:
+            _, ends = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        return len(ends) or count
+    finally:
+        for connection in sockets:
+            connection.close()
+
+
+async def in_flight(target: Target) -> str:
+    """Ask for more slow answers at once than a worker gives, over as many connections as it takes."""
+    intruders = [
+        await Http2Intruder.open(target, content_with_reset=True) for _ in range(int(40 * target.scale))
+    ]
+    requests = b"".join(request(stream_id, "/slow?seconds=2") for stream_id in range(1, 257, 2))
+    seen = await asyncio.gather(*(intruder.provoke([requests], otherwise="") for intruder in intruders))
+    refused = [answer for answer in seen if answer]
+    if not refused:
+        raise Undefended("all requests were begun")
+    return refused[0]
+
+
+ATTACKS: Final = (
+    Attack(
+        "crowd",
+        "5,000 silent connections",
+        HTTP1_CLEAR,
+        ("max_connections", "head_timeout"),
+        crowd,
+        waits=True,
+    ),
+    Attack(
+        "one-address",
+        "1,000 connections of one address",
+        HTTP1_CLEAR,
+        ("max_connections_per_address",),
+        crowd_of_one_address,
+        options=("--max-connections-per-address", "100"),
+    ),
+    Attack(
+        "in-flight",
+        "5,120 requests at once, each of which takes long",
+        HTTP2_CLEAR,
+        ("max_in_flight", "max_queued", "queue_timeout"),
+        in_flight,
+        shared=True,
+        short_options=("--max-in-flight", "100", "--max-queued", "10"),
+    ),
+)

@@ -1,0 +1,220 @@
+"""One trial: a server, its neighbour at rest, an attack, the neighbour under it, and what is left at the end.
+
+The server has one core and everybody else another, where there are two. Where we may, the server and the
+neighbour have real-time priority, and attackers stand back: the figures are to tell of the server, and not
+of what else this computer does.
+"""
+
+import asyncio
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP2_TLS, Carrier
+from support.certificates import Pair
+from support.process import ServerProcess
+
+from . import footprint
+from .assault import attack_for
+from .attack import Attack, Target
+from .footprint import Rank
+from .neighbour import Latency, visit
+from .peers import Peer, PeerProcess
+
+HERE: Final = Path(__file__).parent
+MEBIBYTE: Final = 1024 * 1024
+
+REST_SECONDS: Final = 1.2
+ATTACKED_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 20.0
+"""How long what an attacker has left behind may take to go: an answer under way, lingering."""
+
+MAX_GROWTH: Final = 32 * MEBIBYTE
+MAX_RATIO: Final = 3.0
+FLOOR_MS: Final = 5.0
+"""What a latency at rest counts at least: less is a matter of luck on a computer that does other things."""
+MAX_LOG_LINES: Final = 100
+TRIES: Final = 3
+"""Latency is measured so often at most, and the best counts: others use this computer, too."""
+
+
+class Running(Protocol):
+    """A server that runs, ours or a peer."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    @property
+    def pid(self) -> int:
+        """Its first process."""
+
+    def stop(self) -> int:
+        """End it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial went.
+
+    Attributes:
+        attack: Which.
+        defence: What the attackers saw.
+        defended: Whether that is one.
+        rest: The neighbour's latency before.
+        attacked: The same under attack.
+        before: Bytes of memory before.
+        peak: The most of them.
+        after: Those at the end.
+        left: What was left behind, in words.
+        log_lines: What the error log got.
+    """
+
+    attack: Attack
+    defence: str
+    defended: bool
+    rest: Latency
+    attacked: Latency
+    before: int
+    peak: int
+    after: int
+    left: str
+    log_lines: int
+
+    @property
+    def late(self) -> bool:
+        """Whether the neighbour had to wait too long."""
+        return self.attacked.failed > 0 or self.attacked.p99 > MAX_RATIO * max(self.rest.p99, FLOOR_MS)
+
+    @property
+    def faults(self) -> list[str]:
+        """What was wrong; nothing at best."""
+        faults = []
+        if not self.defended:
+            faults.append("no defence")
+        if self.late or (self.attacked.refused and not self.attack.shared):
+            faults.append("neighbour")
+        if self.peak - self.before >= MAX_GROWTH:
+            faults.append("memory")
+        if self.left:
+            faults.append(f"left behind: {self.left}")
+        if self.log_lines > MAX_LOG_LINES:
+            faults.append(f"{self.log_lines} lines in the log")
+        return faults
+
+
+class Arena:
+    """Where trials take place: a neighbour and attackers in processes of their own."""
+
+    def __init__(self, certificate: Pair, peer: Peer | None, attackers: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._certificate = certificate
+        self._peer = peer
+        self._neighbour = ProcessPoolExecutor(1, context, footprint.settle_on, (1, Rank.FIRST))
+        self._attackers = ProcessPoolExecutor(attackers, context, footprint.settle_on, (1, Rank.LAST))
+        self._neighbour.submit(Latency.of, []).result()  # has it ready when it is wanted
+        self._quiet = asyncio.Lock()
+
+    def close(self) -> None:
+        """End the processes."""
+        self._neighbour.shutdown()
+        self._attackers.shutdown()
+
+    async def hold(self, attack: Attack) -> Outcome:
+        """Hold a trial; its latency is measured while no other trial measures."""
+        server = await asyncio.to_thread(self._start, attack)
+        try:
+            return await self._hold(attack, server)
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    def _start(self, attack: Attack) -> Running:
+        certificate = self._certificate if attack.carrier.secure else None
+        server: Running
+        if self._peer is not None:
+            server = PeerProcess(self._peer, certificate)
+        else:
+            server = ServerProcess(
+                "attack_app:app", *attack.options, folder=HERE, certificate=certificate, quiet=True
+            )
+        footprint.settle_on(0, Rank.FIRST, server.pid)
+        return server
+
+    async def _hold(self, attack: Attack, server: Running) -> Outcome:
+        target = Target(server.port, attack.carrier.secure)
+        pid = server.pid
+        loop = asyncio.get_running_loop()
+        async with self._quiet:
+            remains = await remains_of(target, server)
+            visiting = loop.run_in_executor(
+                self._neighbour, visit, target, self._carriers(target), REST_SECONDS + ATTACKED_SECONDS
+            )
+            await asyncio.sleep(REST_SECONDS)
+            footprint.forget_peak(pid)
+            before = footprint.resident(pid)
+            began = time.monotonic()
+            seconds = 0 if attack.waits else ATTACKED_SECONDS
+            attacking = loop.run_in_executor(self._attackers, attack_for, attack.name, target, seconds)
+            visits = await visiting
+        seen = await attacking
+        left = await settle(target, server, remains)
+        return Outcome(
+            attack=attack,
+            defence=seen.defence,
+            defended=not seen.misses,
+            rest=Latency.of([visit for visit in visits if visit.began < began]),
+            attacked=Latency.of([visit for visit in visits if visit.began >= began]),
+            before=before,
+            peak=footprint.peak(pid),
+            after=footprint.resident(pid),
+            left=left,
+            log_lines=server.log.count("\n") if isinstance(server, ServerProcess) else 0,
+        )
+
+    def _carriers(self, target: Target) -> list[Carrier]:
+        """Return what the neighbour speaks."""
+        carriers = (HTTP1_TLS, HTTP2_TLS) if target.secure else (HTTP1_CLEAR, HTTP2_CLEAR)
+        return [each for each in carriers if self._peer is None or each in self._peer.carriers]
+
+
+async def remains_of(target: Target, server: Running) -> dict[str, int]:
+    """Return how much there is of what an attacker might leave behind."""
+    state: dict[str, Any] = await target.state()
+    return {
+        "descriptors": footprint.descriptors(server.pid),
+        "tasks": state["tasks"],
+        "calls": sum(state["calls"].values()),
+        **state["objects"],
+    }
+
+
+async def settle(target: Target, server: Running, before: dict[str, int]) -> str:
+    """Wait until nothing is left behind; return what is, in words, when patience is at an end."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + PATIENCE_SECONDS
+    while True:
+        try:
+            now = await remains_of(target, server)
+        except (AssertionError, OSError, ValueError):
+            left = "it does not answer"
+        else:
+            more = {name: count - before.get(name, 0) for name, count in now.items()}
+            left = ", ".join(f"{count} {name}" for name, count in more.items() if count > 0)
+        if not left or loop.time() > until:
+            return left
+        await asyncio.sleep(0.5)
+
+
+async def hold_best(arena: Arena, attack: Attack) -> Outcome:
+    """Hold a trial, again if the neighbour alone was unlucky; see `TRIES`."""
+    outcome = await arena.hold(attack)
+    for _ in range(TRIES - 1):
+        if attack.waits or not outcome.late or outcome.attacked.failed:
+            break
+        again = await arena.hold(attack)
+        if again.attacked.p99 < outcome.attacked.p99:
+            outcome = again
+    return outcome
