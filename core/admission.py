@@ -23,7 +23,7 @@ class Waiting(Protocol):
 
     @property
     def gone(self) -> bool:
-        """Whether the client has left."""
+        """Whether nobody waits for it any more."""
 
     def refuse(self) -> None:
         """Answer that the server has too much to do."""
@@ -69,6 +69,8 @@ class Admission(Generic[_WaitingT]):
 
     def next(self) -> _WaitingT | None:
         """Return a request whose turn it is, if there is one and there is room for it."""
+        if not self._queue:
+            return None
         found = None
         while self._queue and found is None and self.in_flight < self._most:
             _, call = self._queue.popleft()

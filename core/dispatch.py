@@ -69,6 +69,8 @@ class Dispatcher:
             self._admission.wait(request)
             return
         self._begin(request)
+        if not request.running:
+            self._begin_waiting()
 
     @property
     def running(self) -> list[Call]:
@@ -80,11 +82,13 @@ class Dispatcher:
         while self._running:
             await self._idle.wait()
 
+    def close(self) -> None:
+        """Refuse the requests that wait for their turn: it will not come."""
+        self._admission.close()
+
     def cancel(self, chosen: Callable[[Call], bool] | None = None) -> None:
-        """Cancel the applications that are still running, those chosen or all and who waits; they end soon."""
+        """Cancel the applications that are still running, those chosen or all; they end soon."""
         self._cancelling = True
-        if chosen is None:
-            self._admission.close()
         for task, call in self._running.items():
             if chosen is None or chosen(call):
                 task.cancel()
@@ -94,6 +98,11 @@ class Dispatcher:
         self._start(request, self._request_ended)
         if not request.running:
             self._admission.in_flight -= 1
+
+    def _begin_waiting(self) -> None:
+        """Begin the requests that wait, as far as there is room now."""
+        while (waiting := self._admission.next()) is not None:
+            self._begin(waiting)
 
     def _start(self, call: Call, ended: Callable[[asyncio.Task[None]], None]) -> None:
         self.started += 1
@@ -136,8 +145,7 @@ class Dispatcher:
 
     def _request_ended(self, task: asyncio.Task[None]) -> None:
         self._admission.in_flight -= 1
-        while (waiting := self._admission.next()) is not None:
-            self._begin(waiting)
+        self._begin_waiting()
         self._ended(task)
 
 

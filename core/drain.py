@@ -66,6 +66,7 @@ async def drain(worker: Worker, grace: float) -> bool:
         with Report(worker.clock, lambda: _what_remains(worker)):
             complete = await _finish(worker, grace) or await _cut_short(worker, grace)
     finally:
+        worker.dispatcher.close()
         worker.dispatcher.cancel()
         for connection in list(worker.connections):
             connection.terminate()
@@ -91,6 +92,7 @@ async def _cut_short(worker: Worker, grace: float) -> bool:
         Whether there was nothing but bytes that had yet to leave.
     """
     idle, disconnected = worker.dispatcher.wait_idle, worker.wait_disconnected
+    worker.dispatcher.close()
     running = worker.dispatcher.running
     if not running:
         return await _within(_FLUSH_SECONDS, worker, disconnected)

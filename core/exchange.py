@@ -108,8 +108,17 @@ class Exchange(Protocol):
     def feed_eof(self) -> None:
         """Learn that the peer has closed its sending side: it may still read an answer."""
 
-    def lost(self) -> None:
-        """Learn that the stream is gone: everything that waits wakes up."""
+    def lost(self, status: int = 0, length: int = 0) -> None:
+        """Learn that the stream is gone: everything that waits wakes up.
+
+        Args:
+            status: Of the answer that the wire has given in the application's place; 0 without one.
+            length: Of its content, in bytes.
+        """
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the application waits for content that has yet to come."""
 
     def resume(self) -> None:
         """Learn that the stream is writable again."""
@@ -190,6 +199,11 @@ class Waiters:
             await future
         finally:
             self._futures.remove(future)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits who has not been woken."""
+        return any(not future.done() for future in self._futures)
 
     def wake(self) -> None:
         """Wake everybody who waits now."""

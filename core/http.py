@@ -139,19 +139,29 @@ class HttpExchange:
         """Tell the application that the client has hung up, though it may still be listening.
 
         A client that has closed its sending side (`nc -N`) looks exactly like one that has gone,
-        until a write fails. So `receive()` says `http.disconnect`, and `send()` goes on working.
+        until a write fails. So `receive()` says `http.disconnect`, and `send()` goes on working. But a
+        request whose turn has not come is not begun for a client that has probably gone.
         """
+        if self._state is State.START and not self.running:
+            self.refuse()
         self._eof = True
         self._wake_readers()
 
-    def lost(self) -> None:
+    def lost(self, status: int = 0, length: int = 0) -> None:
         """Let go of a stream that is gone, and wake everything that waits."""
         if self._state is not State.COMPLETE and not self._lost:
             self._lost = True
+            if status:
+                self._status, self._sent_length = status, length
             self._log_access()
         self._stream = CLOSED
         self._wake_readers()
         self._wake_writers()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the application waits for content that has yet to come."""
+        return self._readers is not None and self._readers.waiting
 
     def resume(self) -> None:
         """Wake those who wait for room."""
@@ -205,8 +215,8 @@ class HttpExchange:
 
     @property
     def gone(self) -> bool:
-        """Whether the client has left."""
-        return self._lost
+        """Whether the client has left, or has its answer."""
+        return self._lost or self._state is State.COMPLETE
 
     def refuse(self) -> None:
         """Answer that the server has too much to do (RFC 9110, 15.6.4); the application will never run."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from .asgi import Address
-from .clock import Clock
+from .clock import NEVER, Clock
 from .log import error_log, format_address
 
 BUDGET_SECONDS: Final = 10.0
@@ -46,6 +46,48 @@ class Budget:
     def earn(self, amount: float = 1) -> None:
         """Give some of it back, for something useful that the peer has done."""
         self._left = min(self._most, self._left + amount)
+
+
+class Pace:
+    """How quickly the content of one request comes, while its application waits for it.
+
+    Only that time counts: a client cannot help it if nobody reads what it sends. Whoever keeps a pace
+    looks at the clock; here time is handed in, in seconds.
+    """
+
+    __slots__ = ("_came", "_due", "_least", "_left", "_seconds")
+
+    def __init__(self, seconds: float, rate: int) -> None:
+        """Ask for nothing yet.
+
+        Args:
+            seconds: How long a period of waiting is (`--body-timeout`).
+            rate: The bytes per second that have to come in each of them, on average (`--body-min-rate`).
+        """
+        self._seconds = self._left = seconds
+        self._least = rate * seconds
+        self._came = 0
+        self._due = NEVER
+
+    def start(self, now: float) -> float:
+        """Begin to wait; return when the period is over, if nothing comes before."""
+        self._due = now + self._left
+        return self._due
+
+    def stop(self, now: float, came: int) -> None:
+        """Wait no more, for bytes have come."""
+        self._came += came
+        if self._due != NEVER:
+            self._left = max(0.0, self._due - now)
+            self._due = NEVER
+
+    def renew(self) -> bool:
+        """Tell, at the end of a period, whether enough has come in it; then begin the next."""
+        enough = self._came >= self._least
+        self._came = 0
+        self._left = self._seconds
+        self._due = NEVER
+        return enough
 
 
 class Occupancy:

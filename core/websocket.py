@@ -152,11 +152,16 @@ class WebSocketExchange:
         """Take the end of the connection's input; like `feed_end`."""
         self.feed_end()
 
-    def lost(self) -> None:
+    def lost(self, status: int = 0, length: int = 0) -> None:
         """Let go of a stream that is gone, and wake everything that waits."""
         if self._denial is not None:
-            self._denial.lost()
+            self._denial.lost(status, length)
         self._end(None)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the application waits for the client."""
+        return self._readers.waiting
 
     def resume(self) -> None:
         """Wake those who wait for room; a client that reads is alive, even if it says nothing."""

@@ -3,7 +3,7 @@
 One request at a time: heads that arrive while a response is under way wait in the buffer, and
 reading stops while too much waits. Which bytes belong to which request is decided in
 `http1_head` and `http1_content`, how a response is framed in `http1_response`; what happens when
-is decided here.
+is decided here; what is written passes through `http1_output`.
 
 Invariants:
 - What is parsed from one read is parsed before the application starts, so that for a request
@@ -24,13 +24,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..core.asgi import Fields
 from ..core.clock import NEVER, Timed
-from ..core.errors import Disconnected, StreamFault
-from ..core.exchange import Connection, Exchange, Head, Stream, Waiters
+from ..core.errors import StreamFault
+from ..core.exchange import Connection, Exchange, Head, Stream
+from ..core.limits import Pace
 from ..core.log import error_log, format_address, log_refusal
 from ..core.opening import open_exchange
 from ..core.scope import ConnectionFacts
 from ..core.worker import Worker
+from .http1_content import check_length
 from .http1_head import measure_head, read_head
+from .http1_output import Output
 from .http1_plain import PlainHeads
 from .http1_request import Http1Request, Response
 from .http1_response import refusal
@@ -69,20 +72,16 @@ class Http1Connection(asyncio.Protocol):
         "_eof",
         "_exchange",
         "_facts",
-        "_full",
-        "_handed_over",
         "_keep_alive",
-        "_out",
-        "_out_bytes",
+        "_output",
+        "_pace",
         "_paused",
         "_phase",
         "_plain",
-        "_pumping",
         "_request",
+        "_requests",
         "_response",
-        "_room",
         "_seen",
-        "_taken",
         "_transport",
         "_unread",
         "_worker",
@@ -103,20 +102,16 @@ class Http1Connection(asyncio.Protocol):
         self._seen = 0
         self._eof = False
         self._paused = False
-        self._pumping = False
+        self._requests = 0
         self._keep_alive = True
         # This connection: what goes out.
-        self._out: list[bytes] = []
-        self._out_bytes = 0
-        self._handed_over = 0
-        self._taken = 0
-        self._full = False
-        self._room = Waiters()
+        self._output: Output
         self.deadline = NEVER
         # This request.
         self._request: Http1Request
         self._response: Response
         self._exchange: Exchange | None = None
+        self._pace: Pace | None = None  # while its content is waited for, before there is an answer
         self._unread = 0
         self._drained = 0
 
@@ -126,7 +121,7 @@ class Http1Connection(asyncio.Protocol):
         """Begin to wait for a request head."""
         # uvloop's transports do not derive from asyncio's classes.
         self._transport = transport = cast(asyncio.Transport, transport)
-        transport.set_write_buffer_limits(high=self._worker.config.write_high_mark)
+        self._output = Output(transport, self._worker.config.write_high_mark)
         self._worker.join(self, self._facts.limited_client)
         self._worker.clock.watch(self)
         self._set_deadline(self._worker.config.head_timeout)
@@ -156,15 +151,15 @@ class Http1Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Learn that the client reads too slowly."""
-        self._full = True
+        self._output.full = True
         if self._exchange is not None:
-            self._client_reads()  # from now on
+            self._output.progress()  # from now on
             self._set_deadline(self._worker.config.write_timeout)
 
     def resume_writing(self) -> None:
         """Learn that there is room again."""
-        self._full = False
-        self._room.wake()
+        self._output.full = False
+        self._output.room.wake()
         if self._exchange is not None:
             self.deadline = NEVER
             self._exchange.resume()
@@ -193,15 +188,18 @@ class Http1Connection(asyncio.Protocol):
         self._transport.abort()
 
     def expire(self) -> None:
-        """Act on a deadline: of a request head, of an idle connection, of a client that stalls."""
+        """Act on a deadline: of a request, of an idle connection, of a client that does not read."""
         self.deadline = NEVER
         if self._phase is Phase.HEAD and self._buffer:
-            self._refuse(StreamFault(HTTPStatus.REQUEST_TIMEOUT, "no complete request head in time"))
+            self._refuse(_too_late("no complete request head in time", "head_timeout"))
         elif self._exchange is None:
             self._close()
-        elif self._client_reads():
+        elif self._pace is not None and not self._output.full:
+            self._judge_pace(self._pace, self._exchange)
+        elif self._output.progress():
             self._set_deadline(self._worker.config.write_timeout)
         else:
+            self._hit("write_timeout", "an answer was cut, the client does not read it")
             self._transport.abort()
 
     # ------------------------------------------------------------------ Stream
@@ -216,7 +214,7 @@ class Http1Connection(asyncio.Protocol):
     @property
     def writable(self) -> bool:
         """Whether the transport has room."""
-        return not self._full
+        return not self._output.full
 
     @property
     def zero_copy(self) -> bool:
@@ -226,14 +224,16 @@ class Http1Connection(asyncio.Protocol):
     def send(self, head: Head | None, body: bytes, end: bool) -> None:
         """Send a part of the response, or of what a WebSocket says."""
         if self._phase is Phase.TUNNEL:
-            self._write(body)
+            self._output.write(body)
             if end:
                 self._exchange = None
                 self._close(hear_out=True)  # RFC 6455, 7.1.1, says so too
             return
         if head is not None:
             self._keep_alive = self._keeps_alive_after(head, end=end)
-        self._write(self._response.encode(head, body, end=end, close=not self._keep_alive))
+            if self._pace is not None:
+                self._drop_pace()
+        self._output.write(self._response.encode(head, body, end=end, close=not self._keep_alive))
         if head is not None and head.status == HTTPStatus.SWITCHING_PROTOCOLS:
             self._begin_tunnel()
         elif end:
@@ -241,22 +241,22 @@ class Http1Connection(asyncio.Protocol):
 
     def send_informational(self, status: int, fields: Fields) -> None:
         """Send a 1xx head; never to HTTP/1.0."""
-        self._write(self._response.encode_informational(status, fields))
+        self._output.write(self._response.encode_informational(status, fields))
 
     def send_trailers(self, fields: Fields) -> None:
         """End the response with a trailer section, if there is a place for one."""
-        self._write(self._response.encode_trailers(fields))
+        self._output.write(self._response.encode_trailers(fields))
         self._end_exchange()
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Let the kernel send a part of a file, when everything before it has left."""
         before, after = self._response.encode_around(count)
-        self._write(before)
-        await self._wait_sent()
+        self._output.write(before)
+        await self._output.wait_sent()
         sock = self._transport.get_extra_info("socket")
         sent = await send_file(sock, self._wait_room, descriptor, offset, count)
         if sent == count:
-            self._write(after)
+            self._output.write(after)
         return sent
 
     def push(self, path: bytes, fields: Fields) -> None:
@@ -268,8 +268,10 @@ class Http1Connection(asyncio.Protocol):
             self._unread -= taken
             if self._paused:
                 self._balance_reading()
-        elif self._phase is Phase.CONTENT and self._response.wants_continue:
-            self.send_informational(HTTPStatus.CONTINUE, [])
+        elif self._phase is Phase.CONTENT:
+            if self._response.wants_continue:
+                self.send_informational(HTTPStatus.CONTINUE, [])
+            self._keep_pace()
 
     def refuse(self) -> bool:
         """Say that HTTP/1 has no word for it."""
@@ -284,9 +286,9 @@ class Http1Connection(asyncio.Protocol):
 
     def _pump(self) -> None:
         """Go on with what is in the buffer, until there is nothing more to be done with it."""
-        if self._pumping:
+        if self._output.gathering:
             return
-        self._pumping = True
+        self._output.gathering = True
         try:
             for _ in range(_REQUESTS_PER_TURN):
                 if not self._step():
@@ -294,21 +296,21 @@ class Http1Connection(asyncio.Protocol):
             else:
                 self._worker.loop.call_soon(self._pump)
         finally:
-            self._pumping = False
-            self._flush()
+            self._output.gathering = False
+            self._output.flush()
         if self._eof:
             self._end_input()
         self._balance_reading()
 
     def _pump_soon(self) -> None:
         """Go on when whoever called has finished; the pump itself goes on anyway."""
-        if not self._pumping and (self._buffer or self._eof or self._paused):
+        if not self._output.gathering and (self._buffer or self._eof or self._paused):
             self._worker.loop.call_soon(self._pump)
 
     def _step(self) -> bool:
         """Do one thing with the buffer; return whether there may be another."""
         if self._phase is Phase.IDLE or self._phase is Phase.HEAD:
-            return not self._full and not self._transport.is_closing() and self._read_head()
+            return not self._output.full and not self._transport.is_closing() and self._read_head()
         return self._phase is Phase.CONTENT and self._read_content()
 
     def _read_head(self) -> bool:
@@ -334,9 +336,9 @@ class Http1Connection(asyncio.Protocol):
 
     def _read(self, raw: bytes) -> Http1Request:
         """Read a head: in the plain lane if there is one and it will, else with h11, which decides."""
-        max_fields = self._worker.config.max_fields
-        plain = self._plain.read(raw, max_fields) if self._plain is not None else None
-        return plain or read_head(raw, max_fields)
+        config = self._worker.config
+        plain = self._plain.read(raw, config.max_fields) if self._plain is not None else None
+        return plain or read_head(raw, config)
 
     def _expect_rest_of_head(self) -> None:
         if self._buffer != b"\r":  # which may become an empty line
@@ -351,8 +353,12 @@ class Http1Connection(asyncio.Protocol):
         self._phase = Phase.CONTENT
         self._request = request
         self._response = request.response
-        self._keep_alive = self._keep_alive and request.keep_alive and not self._worker.closing
+        self._requests += 1
+        config = self._worker.config
+        last = self._worker.closing or self._requests >= config.max_requests_per_connection
+        self._keep_alive = self._keep_alive and request.keep_alive and not last
         try:
+            check_length(request.content.remaining, config)
             data = request.content.read(self._buffer)
             exchange = open_exchange(self._worker, self, self._facts, request.head, websocket=request.upgrade)
         except StreamFault as fault:
@@ -380,6 +386,8 @@ class Http1Connection(asyncio.Protocol):
         if not self._request.content.ended or self._phase is not Phase.CONTENT:
             return
         self._phase = Phase.ANSWERING
+        if self._pace is not None:
+            self._drop_pace()
         if self._exchange is None:
             self._next_request()
         elif not self._request.upgrade:
@@ -388,6 +396,9 @@ class Http1Connection(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         if self._exchange is not None:
             self._unread += len(data)
+            if self._pace is not None and not self._output.full:
+                self._pace.stop(self._worker.clock.now(), len(data))
+                self.deadline = NEVER
             self._exchange.feed(data)
             return
         self._drained += len(data)
@@ -408,7 +419,7 @@ class Http1Connection(asyncio.Protocol):
         if self._eof or self._phase is Phase.CLOSED:
             return
         waiting = self._unread
-        if self._full or self._phase is Phase.ANSWERING or self._phase is Phase.IDLE:
+        if self._output.full or self._phase is Phase.ANSWERING or self._phase is Phase.IDLE:
             waiting += len(self._buffer)
         window = self._worker.config.stream_window
         if waiting >= window and not self._paused:
@@ -434,76 +445,43 @@ class Http1Connection(asyncio.Protocol):
             and self._request.content.remaining > self._worker.config.max_drain
         )
 
-    def _write(self, data: bytes) -> None:
-        if not data:
-            return
-        if not self._pumping:
-            self._hand_over(data)
-            return
-        self._out.append(data)
-        self._out_bytes += len(data)
-        # An application that never waits says all it has to say within one pump: from here on the
-        # transport has to count, or nothing would ever tell it that the client does not read.
-        if self._out_bytes >= self._worker.config.write_high_mark:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._out:
-            data = b"".join(self._out)
-            self._out.clear()
-            self._out_bytes = 0
-            self._hand_over(data)
-
-    def _hand_over(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._handed_over += len(data)
-            self._transport.write(data)
-
-    def _client_reads(self) -> bool:
-        """Whether the client took some of what waits for it, since this was last asked."""
-        waiting = self._transport.get_write_buffer_size()
-        before, self._taken = self._taken, self._handed_over - waiting
-        return waiting > 0 and self._taken > before
-
-    async def _wait_sent(self) -> None:
-        """Wait until the transport has handed everything to the kernel.
-
-        Raises:
-            Disconnected: The client left meanwhile.
-        """
-        self._flush()
-        self._transport.set_write_buffer_limits(high=0)
-        try:
-            while self._full:
-                await self._room.wait()
-        finally:
-            if self._phase is not Phase.CLOSED:
-                self._transport.set_write_buffer_limits(high=self._worker.config.write_high_mark)
-        self._check_open()
-
     async def _wait_room(self, descriptor: int) -> None:
-        """Wait until the kernel takes more for a descriptor of this connection.
-
-        Raises:
-            Disconnected: The client left meanwhile.
-        """
         self._set_deadline(self._worker.config.write_timeout)
-        self._worker.loop.add_writer(descriptor, self._room.wake)
         try:
-            await self._room.wait()
+            await self._output.wait_room(descriptor)
         finally:
-            self._worker.loop.remove_writer(descriptor)
             self.deadline = NEVER
-        self._check_open()
 
-    def _check_open(self) -> None:
-        if self._phase is Phase.CLOSED:
-            raise Disconnected("the client has gone")
-
-    # ------------------------------------------------------------------ endings
+    # ------------------------------------------------------------------ deadlines
 
     def _set_deadline(self, seconds: float) -> None:
         self.deadline = self._worker.clock.now() + seconds
+
+    def _keep_pace(self) -> None:
+        """Ask the client for a pace from now on: the application begins to wait for content."""
+        assert self._exchange is not None
+        config = self._worker.config
+        if not config.body_min_rate or self._response.begun or self._output.full or self._exchange.waiting:
+            return
+        if self._pace is None:
+            self._pace = Pace(config.body_timeout, config.body_min_rate)
+        self.deadline = self._pace.start(self._worker.clock.now())
+
+    def _judge_pace(self, pace: Pace, exchange: Exchange) -> None:
+        """Refuse a request whose content came too slowly, if the application does wait for it."""
+        if not exchange.waiting:
+            return
+        if pace.renew():
+            self.deadline = pace.start(self._worker.clock.now())
+        else:
+            self._refuse(_too_late("the content comes too slowly", "body_min_rate"))
+
+    def _drop_pace(self) -> None:
+        self._pace = None
+        if not self._output.full:
+            self.deadline = NEVER
+
+    # ------------------------------------------------------------------ endings
 
     def _end_exchange(self) -> None:
         """Go on after a complete response: the next request, the rest of this one, or the end."""
@@ -541,22 +519,29 @@ class Http1Connection(asyncio.Protocol):
 
         If the response has begun, cut it: its head said nothing of this.
         """
-        error_log.debug("%s refused: %d %s", format_address(self._facts.client), fault.code, fault)
+        client, worker = self._facts.client, self._worker
+        error_log.debug("%s refused: %d %s", format_address(client), fault.code, fault)
+        if fault.limit is not None:
+            self._hit(fault.limit, f"{fault}, so the connection is closed")
         in_head = self._phase is Phase.HEAD or self._phase is Phase.IDLE
         if in_head or not self._response.begun:
             bodiless = not in_head and self._request.head.method == "HEAD"
-            worker = self._worker
             answer = refusal(fault, worker.clock.date, worker.server_field, bodiless=bodiless)
-            self._write(answer)
-            if worker.log_access and self._exchange is None:
-                content = answer.partition(b"\r\n\r\n")[2]
-                head = None if in_head else self._request.head
-                log_refusal(self._facts.client, head, fault.code, len(content))
+            self._output.write(answer)
+            length = len(answer.partition(b"\r\n\r\n")[2])
+            if self._exchange is not None:
+                self._exchange.lost(fault.code, length)
+                self._exchange = None
+            elif worker.log_access:
+                log_refusal(client, None if in_head else self._request.head, fault.code, length)
             self._close(hear_out=True)
         elif self._exchange is None:
             self._close(hear_out=True)
         else:
             self._cut()
+
+    def _hit(self, limit: str, what: str) -> None:
+        self._worker.limits.hit(limit, self._facts.client, what)
 
     def _close(self, *, hear_out: bool = False) -> None:
         """Close as soon as everything is sent.
@@ -566,7 +551,7 @@ class Http1Connection(asyncio.Protocol):
         """
         if self._phase is Phase.CLOSED:
             return
-        self._flush()
+        self._output.flush()
         unread = self._paused or bool(self._buffer) or self._phase is Phase.CONTENT
         hear_out = not self._eof and (hear_out or unread)
         self._let_go()
@@ -586,8 +571,7 @@ class Http1Connection(asyncio.Protocol):
         self._phase = Phase.CLOSED
         self.deadline = NEVER
         self._buffer.clear()
-        self._full = False
-        self._room.wake()
+        self._output.close()
         self._worker.clock.forget(self)
         self._worker.leave(self)
         self._lose_exchange()
@@ -596,6 +580,10 @@ class Http1Connection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.lost()
+
+
+def _too_late(reason: str, limit: str) -> StreamFault:
+    return StreamFault(HTTPStatus.REQUEST_TIMEOUT, reason, limit=limit)
 
 
 if TYPE_CHECKING:

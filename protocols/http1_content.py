@@ -18,6 +18,7 @@ from typing import Final
 
 import h11
 
+from ..core.config import Config
 from ..core.errors import StreamFault
 from .http1_grammar import TOKEN, malformed, read_field
 
@@ -29,8 +30,6 @@ _CHUNK_LINE: Final = re.compile(
 _MAX_CHUNK: Final = 2**63 - 1  # what others count in; larger is an attack, not an upload
 _MAX_LINE: Final = 8 * 1024  # nginx: large_client_header_buffers 8k, likewise per line
 _MAX_EXTENSIONS: Final = 16 * 1024  # of one request, in bytes; Node: 16 KiB
-_MAX_TRAILERS: Final = 64 * 1024  # of one request, in bytes: as large as a head by default
-_MAX_TRAILER_FIELDS: Final = 128
 # RFC 9110, 6.5.1: fields for framing and routing never stand in a trailer section.
 _NEVER_TRAILERS: Final = frozenset(
     (
@@ -104,10 +103,12 @@ class MeasuredContent(FramedContent):
 class ChunkedContent(FramedContent):
     """Content in chunks (RFC 9112, 7.1); what is known to remain is the rest of the current chunk."""
 
-    __slots__ = ("_extensions_bytes", "_step", "_trailer_bytes", "_trailer_fields")
+    __slots__ = ("_announced", "_config", "_extensions_bytes", "_step", "_trailer_bytes", "_trailer_fields")
 
-    def __init__(self, framer: h11.Connection) -> None:
+    def __init__(self, framer: h11.Connection, config: Config) -> None:
         super().__init__(framer)
+        self._config = config
+        self._announced = 0
         self._step: Callable[[ChunkedContent, bytearray], bytes] | None = ChunkedContent._read_size
         self._extensions_bytes = 0
         self._trailer_bytes = 0
@@ -135,6 +136,8 @@ class ChunkedContent(FramedContent):
         self.remaining = int(matched[1], 16)
         if self.remaining > _MAX_CHUNK:
             raise malformed("a chunk too large")
+        self._announced += self.remaining
+        check_length(self._announced, self._config)
         self._extensions_bytes += len(line) - len(matched[1])
         if self._extensions_bytes > _MAX_EXTENSIONS:
             raise malformed("too many chunk extensions")
@@ -166,12 +169,29 @@ class ChunkedContent(FramedContent):
             return b""
         self._trailer_fields += 1
         self._trailer_bytes += len(line)
-        if self._trailer_fields > _MAX_TRAILER_FIELDS or self._trailer_bytes > _MAX_TRAILERS:
-            raise StreamFault(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the trailer section is too large")
+        config = self._config
+        if self._trailer_fields > config.max_fields or self._trailer_bytes > config.max_head_bytes:
+            raise StreamFault(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the trailer section is too large",
+                limit="max_fields" if self._trailer_fields > config.max_fields else "max_head_bytes",
+            )
         name, _ = read_field(line)
         if name in _NEVER_TRAILERS:
             raise malformed("a field that cannot be a trailer")
         return b""
+
+
+def check_length(length: int, config: Config) -> None:
+    """Refuse content that is longer than `--max-body` as soon as it says so, before it is there.
+
+    Raises:
+        StreamFault: It is (413).
+    """
+    if 0 < config.max_body < length:
+        raise StreamFault(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request content is too large", limit="max_body"
+        )
 
 
 def _take_line(buffer: bytearray) -> bytes | None:

@@ -12,6 +12,7 @@ from typing import Final
 import h11
 
 from ..core.asgi import Fields
+from ..core.config import Config
 from ..core.errors import StreamFault
 from ..core.scope import RequestHead
 from .http1_content import ChunkedContent, MeasuredContent
@@ -55,8 +56,10 @@ def measure_head(buffer: bytearray, seen: int, max_head_bytes: int) -> int:
         raise malformed("a line ends in LF without CR")
     if length > max_head_bytes:
         if buffer.find(b"\r\n", 0, max_head_bytes) < 0:
-            raise StreamFault(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long")
-        raise StreamFault(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large")
+            code, reason = HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long"
+        else:
+            code, reason = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large"
+        raise StreamFault(code, reason, limit="max_head_bytes")
     return 0
 
 
@@ -69,20 +72,22 @@ def _check_beginning(buffer: bytearray, start: int, end: int) -> None:
         _read_request_line(bytes(buffer[:line_end]))
 
 
-def read_head(raw: bytes, max_fields: int) -> Http1Request:
+def read_head(raw: bytes, config: Config) -> Http1Request:
     """Read a whole request head.
 
     Args:
         raw: The head, with the empty line that ends it, as `measure_head` found it.
-        max_fields: The most fields.
+        config: How many fields there may be, and how much content.
 
     Raises:
         StreamFault: With the status to answer.
     """
     line, *field_lines = raw[: -len(_HEAD_END)].split(b"\r\n")
     method, target, http_version = _read_request_line(line)
-    if len(field_lines) > max_fields:
-        raise StreamFault(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too many fields")
+    if len(field_lines) > config.max_fields:
+        raise StreamFault(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many fields", limit="max_fields"
+        )
     fields = [read_field(field_line) for field_line in field_lines]
     _check_host(fields, http_version)
     length = _read_framing(fields, http_version)
@@ -92,7 +97,7 @@ def read_head(raw: bytes, max_fields: int) -> Http1Request:
     framer = _open_framer(raw)
     return Http1Request(
         head,
-        ChunkedContent(framer) if length is None else MeasuredContent(framer, length),
+        ChunkedContent(framer, config) if length is None else MeasuredContent(framer, length),
         FramedResponse(framer, http_version),
         keep_alive=http_version == "1.1" and b"close" not in _members(fields, b"connection"),
         upgrade=_is_websocket_handshake(head, length),

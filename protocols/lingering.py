@@ -19,13 +19,12 @@ from ..core.exchange import Connection
 from ..core.worker import Worker
 
 _SHUTDOWN_SECONDS: Final = 1.0  # what a client gets when the server waits for nothing else
-_MAX_BYTES: Final = 1024 * 1024
 
 
 class Lingering(asyncio.Protocol):
     """The protocol of a connection that is being closed; takes the transport over."""
 
-    __slots__ = ("_dropped", "_transport", "_unread", "_worker", "deadline")
+    __slots__ = ("_client", "_dropped", "_transport", "_unread", "_worker", "deadline")
 
     def __init__(
         self, transport: asyncio.Transport, worker: Worker, client: Address | None, *, hear_out: bool = True
@@ -40,6 +39,7 @@ class Lingering(asyncio.Protocol):
         """
         self._transport = transport
         self._worker = worker
+        self._client = client
         self._dropped = 0
         self._unread = transport.get_write_buffer_size()
         self.deadline = worker.clock.now() + self._patience()
@@ -62,7 +62,7 @@ class Lingering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Drop what nobody will read; beyond the bound it is not even received."""
         self._dropped += len(data)
-        if self._dropped > _MAX_BYTES:
+        if self._dropped > self._worker.config.max_drain:
             self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -92,6 +92,9 @@ class Lingering(asyncio.Protocol):
         if self._unread < before:
             self.deadline = self._worker.clock.now() + self._patience()
         else:
+            if self._unread:
+                what = "an answer was cut, the client does not read it"
+                self._worker.limits.hit("write_timeout", self._client, what)
             self._transport.abort()
 
     def _patience(self) -> float:

@@ -13,7 +13,6 @@ import asyncio
 import errno
 import socket
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.clock import NEVER, Clock, Timed
@@ -100,10 +99,13 @@ class Acceptor:
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
+        occupancy = self._reception.limits.occupancy
+        if occupancy.full:
+            self._wait_for_place()
+            return
         for _ in range(BATCH):
-            if self._reception.limits.occupancy.full:
-                self._wait_for_place()
-                return
+            if occupancy.full:
+                return  # if somebody is there for whom there is no place, the loop will say so
             try:
                 accepted, peer = self._listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -137,8 +139,18 @@ class Acceptor:
         limits = self._reception.limits
         limits.hit("max_connections", None, "no more connections are accepted until one has ended")
         self._loop.remove_reader(self._listener)
+        limits.occupancy.when_left(self._place_left)
+
+    def _place_left(self) -> None:
         # Soon, not at once: a connection leaves and enters again when it is handed over.
-        limits.occupancy.when_left(partial(self._loop.call_soon, self._resume))
+        if self._loop is not None:
+            self._loop.call_soon(self._take_place)
+
+    def _take_place(self) -> None:
+        if self._reception.limits.occupancy.full:
+            self._reception.limits.occupancy.when_left(self._place_left)
+        else:
+            self._resume()
 
     def _pause(self, error: OSError) -> None:
         """Stop accepting until the next tick of the clock.

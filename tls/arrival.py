@@ -21,7 +21,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias, cast
 
 from ..core.asgi import Address
 from ..core.clock import Clock, Timed
@@ -55,10 +55,6 @@ HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
 """A TLS record: the fatal alert 120 (RFC 7301, 3.2; RFC 8446, 6)."""
-
-LINGER_SECONDS: Final = 5.0
-"""How long a client may take to close after we have: one that was refused, and one that owes us the
-close_notify of TLS, for which asyncio would wait 30 seconds. (nginx: lingering_timeout 5s.)"""
 
 _DISCARD_BYTES = 64 * 1024
 _DISCARDS = 16  # per wake-up, so that a fast client does not keep the loop
@@ -121,7 +117,20 @@ def opens_http2(first: bytes) -> bool | None:
 class Arrival(asyncio.Protocol):
     """One connection whose protocol is not known yet; the transport's own protocol meanwhile."""
 
-    __slots__ = ("_failures", "_peer", "_reception", "_socket", "_task", "_told", "_transport", "deadline")
+    __slots__ = (
+        "_begun",
+        "_failures",
+        "_peer",
+        "_reception",
+        "_socket",
+        "_task",
+        "_told",
+        "_transport",
+        "deadline",
+    )
+
+    limit: ClassVar[str]
+    """The setting that says how long a client may take."""
 
     def __init__(
         self,
@@ -129,18 +138,17 @@ class Arrival(asyncio.Protocol):
         accepted: socket.socket,
         peer: Any,
         told: ProxyHeader | None,
-        seconds: float,
     ) -> None:
         self._reception = reception
         self._socket = accepted
         self._peer = peer
-        self._told = told
+        self._told = told if told is not None and told.client is not None else None
         self._task: asyncio.Task[Any] | None = None
         self._transport: asyncio.Transport | None = None
         self._failures: list[ssl.SSLError] = []  # of the handshake: one, if it fails
-        self.deadline = reception.clock.now() + seconds
-        told_client = told.client if told is not None else None
-        reception.enter(self, reception.limited(told_client or address_of(peer)))
+        self._begun = False  # whether the client has said something, and owes the rest
+        self.deadline = reception.clock.now() + getattr(reception.config, self.limit)
+        reception.enter(self, reception.limited(self._client))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, after the TLS handshake where there is one."""
@@ -151,8 +159,15 @@ class Arrival(asyncio.Protocol):
         self._leave()
 
     def expire(self) -> None:
-        """Drop a client that took too long, to begin or to leave."""
-        self._debug("waited too long for the client")
+        """Drop a client that took too long, to begin or to leave.
+
+        Browsers connect before they know what for, so that who says nothing has done nothing wrong.
+        """
+        if self._begun:
+            what = "a connection was closed, its beginning does not come to an end"
+            self._reception.limits.hit(self.limit, self._client, what)
+        else:
+            self._debug("waited too long for the client")
         self.drop()
 
     def drop(self) -> None:
@@ -168,13 +183,14 @@ class Arrival(asyncio.Protocol):
 
     def _connect(self, context: ssl.SSLContext | None) -> None:
         """Have the loop make a transport of the socket; with a context, after the TLS handshake."""
-        loop = asyncio.get_running_loop()
+        loop, config = asyncio.get_running_loop(), self._reception.config
         connecting = loop.connect_accepted_socket(
             lambda: self,
             self._socket,
             ssl=context,
-            ssl_handshake_timeout=self._reception.config.handshake_timeout if context else None,
-            ssl_shutdown_timeout=LINGER_SECONDS if context else None,
+            # The clock is quicker, and counts; but the loop will not do without a timer.
+            ssl_handshake_timeout=2 * config.handshake_timeout if context else None,
+            ssl_shutdown_timeout=config.linger_timeout if context else None,
         )
         # The transport's callbacks run in the context of the task that makes it, so what fails there
         # can be told apart by connection.
@@ -222,17 +238,18 @@ class Arrival(asyncio.Protocol):
     def _facts(self, transport: asyncio.Transport) -> ConnectionFacts:
         reception = self._reception
         session = transport.get_extra_info("ssl_object")
-        client, server = address_of(self._peer), address_of(self._socket.getsockname())
-        if self._told is not None and self._told.client is not None:
-            client, server = self._told.client, self._told.server
         return ConnectionFacts(
-            client,
-            server,
+            self._client,
+            self._told.server if self._told is not None else address_of(self._socket.getsockname()),
             make_tls=partial(tls_extension, session) if session is not None else None,
             root_path=reception.config.root_path,
             state=reception.state,
             proxies=reception.proxies,
         )
+
+    @property
+    def _client(self) -> Address | None:
+        return self._told.client if self._told is not None else address_of(self._peer)
 
     def _leave(self) -> None:
         self._reception.leave(self)
@@ -247,16 +264,19 @@ class ClearArrival(Arrival):
 
     __slots__ = ("_first",)
 
+    limit = "head_timeout"
+
     def __init__(
         self, reception: Reception, accepted: socket.socket, peer: Any, told: ProxyHeader | None = None
     ) -> None:
-        super().__init__(reception, accepted, peer, told, reception.config.head_timeout)
+        super().__init__(reception, accepted, peer, told)
         self._first = b""
         self._connect(None)
 
     def data_received(self, data: bytes) -> None:
         """Look at the first bytes; hand over as soon as they are telling."""
         self._first += data
+        self._begun = True
         http1, http2 = self._reception.handlers
         known = self._reception.config.h2c and http2 is not None
         prior_knowledge = opens_http2(self._first) if known else False
@@ -274,13 +294,16 @@ class ClearArrival(Arrival):
 class TlsArrival(Arrival):
     """A connection to a TLS listener: its ClientHello, then the handshake, then ALPN chooses."""
 
-    __slots__ = ("_low_mark",)
+    __slots__ = ("_dropped", "_low_mark")
+
+    limit = "handshake_timeout"
 
     def __init__(
         self, reception: Reception, accepted: socket.socket, peer: Any, told: ProxyHeader | None = None
     ) -> None:
-        super().__init__(reception, accepted, peer, told, reception.config.handshake_timeout)
+        super().__init__(reception, accepted, peer, told)
         self._low_mark = 1
+        self._dropped = 0
         asyncio.get_running_loop().add_reader(accepted, self._look)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -299,6 +322,7 @@ class TlsArrival(Arrival):
         except OSError as error:
             data = b""
             self._debug(_reason(error))
+        self._begun = bool(data)
         if not data:
             self.drop()
         elif data[0] != HANDSHAKE_RECORD:
@@ -347,24 +371,30 @@ class TlsArrival(Arrival):
         """Answer without TLS and close so that the answer arrives.
 
         A close with unread input resets the connection, and the reset can overtake the answer
-        (RFC 9112, 9.6). So the input is read until the client closes, for `LINGER_SECONDS`.
+        (RFC 9112, 9.6). So the input is read until the client closes, for a while and up to a bound.
         """
         self._debug(reason)
+        self._begun = False
         try:
             self._socket.send(answer)
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             self.drop()
             return
-        self.deadline = self._reception.clock.now() + LINGER_SECONDS
+        self.deadline = self._reception.clock.now() + self._reception.config.linger_timeout
         asyncio.get_running_loop().add_reader(self._socket, self._discard)
 
     def _discard(self) -> None:
-        """Read what a refused client still sends, and drop it when it has closed."""
+        """Read what a refused client still sends, up to a bound, and drop it when it has closed."""
         try:
             for _ in range(_DISCARDS):
-                if not self._socket.recv(_DISCARD_BYTES):
+                data = self._socket.recv(_DISCARD_BYTES)
+                if not data:
                     break
+                self._dropped += len(data)
+                if self._dropped > self._reception.config.max_drain:
+                    asyncio.get_running_loop().remove_reader(self._socket)
+                    return
             else:
                 return
         except (BlockingIOError, InterruptedError):

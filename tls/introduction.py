@@ -45,6 +45,9 @@ class Introduction:
 
     def expire(self) -> None:
         """Drop a proxy that does not introduce anybody."""
+        if self._seen:
+            what = "a connection was closed, its PROXY header does not come to an end"
+            self._reception.limits.hit("handshake_timeout", address_of(self._peer), what)
         self._refuse("sent no PROXY header in time")
 
     def drop(self) -> None:

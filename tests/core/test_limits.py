@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from alphorn.core.limits import BUDGET_SECONDS, Budget, Limits, Occupancy
+from alphorn.core.limits import BUDGET_SECONDS, Budget, Limits, Occupancy, Pace
 from support.clock import ManualClock
 
 CLIENT = ("192.0.2.1", 4711)
@@ -110,3 +110,26 @@ def test_who_attacks_a_thousand_times_fills_no_log(
     clock.advance(BUDGET_SECONDS)
     limits.hit("max_resets", CLIENT, "too many resets")
     assert f"{1000 - said} such lines were left out" in caplog.messages[-1]
+
+
+def test_a_pace_is_asked_for_period_by_period() -> None:
+    pace = Pace(10.0, 5)
+    assert pace.start(100.0) == 110.0
+    pace.stop(104.0, 49)
+    assert pace.start(200.0) == 206.0, "only the time of waiting counts"
+    assert not pace.renew()
+    assert pace.start(206.0) == 216.0
+    pace.stop(216.5, 50)
+    assert pace.start(300.0) == 300.0, "a client that comes late has used its time up"
+    assert pace.renew()
+    assert pace.start(300.0) == 310.0
+    assert not pace.renew(), "what came before does not count"
+
+
+def test_what_comes_while_nobody_waits_counts_for_the_client() -> None:
+    pace = Pace(10.0, 5)
+    pace.start(0.0)
+    pace.stop(1.0, 10)
+    pace.stop(500.0, 40)
+    assert pace.start(1000.0) == 1009.0
+    assert pace.renew()

@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
+from alphorn.core.config import Config
 from alphorn.core.errors import StreamFault
 from alphorn.protocols.http1_content import ChunkedContent, FramedContent, MeasuredContent
 from compliance.http1_corpus import chunked, post
@@ -14,12 +15,15 @@ from compliance.http1_corpus import chunked, post
 BEHIND = b"GET /next HTTP/1.1\r\n"
 
 
+CONFIG = Config()
+
+
 def measured_content(length: int) -> FramedContent:
     return MeasuredContent(framer(post(b"Content-Length: %d" % length)), length)
 
 
 def chunked_content() -> FramedContent:
-    return ChunkedContent(framer(chunked(b"")))
+    return ChunkedContent(framer(chunked(b"")), CONFIG)
 
 
 def framer(head: bytes) -> h11.Connection:

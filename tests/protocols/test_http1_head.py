@@ -5,13 +5,15 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
+from alphorn.core.config import Config
 from alphorn.core.errors import StreamFault
 from alphorn.protocols.http1_head import measure_head, read_head
 from alphorn.protocols.http1_request import Http1Request
 from compliance.http1_corpus import get, line, target
 from compliance.http1_corpus_run import CASES
 
-MAX_BYTES, MAX_FIELDS = 4096, 32
+MAX_BYTES = 4096
+CONFIG = Config(max_fields=32)
 
 tokens = strategies.sampled_from(
     [
@@ -48,7 +50,7 @@ def read(pieces: list[bytes]) -> Http1Request | tuple[int, str] | None:
         try:
             length = measure_head(buffer, seen, MAX_BYTES)
             if length:
-                return read_head(bytes(buffer[:length]), MAX_FIELDS)
+                return read_head(bytes(buffer[:length]), CONFIG)
         except StreamFault as fault:
             return fault.code, str(fault)
         seen = len(buffer)
@@ -83,7 +85,7 @@ TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCabc"
     method=text(b"!#$%&'*+-.^_`|~0123456789ABC"),
     path=text(VISIBLE.replace(b"#", b"")),
     fields=strategies.lists(
-        strategies.tuples(text(TOKEN), text(VISIBLE + b" \t\x80\xff")), max_size=MAX_FIELDS - 1
+        strategies.tuples(text(TOKEN), text(VISIBLE + b" \t\x80\xff")), max_size=CONFIG.max_fields - 1
     ),
 )
 def test_a_head_says_what_h11_reads_in_it(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphorn.core.config import Config
 from alphorn.core.errors import StreamFault
 from alphorn.core.exchange import Head
 from alphorn.protocols.http1_head import read_head
@@ -14,6 +15,7 @@ from alphorn.protocols.http1_plain import NO_CONTENT, PlainContent, PlainHeads, 
 from alphorn.protocols.http1_request import Http1Request, Response
 
 MAX_FIELDS = 12
+CONFIG = Config(max_fields=MAX_FIELDS)
 
 # Mostly plain, sometimes odd, so that the border between the lanes is what is looked at.
 METHODS = st.sampled_from([b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"CONNECT", b"get", b"BREW", b""])
@@ -65,7 +67,7 @@ def heads(draw: st.DrawFn) -> bytes:
 
 def judged_by_h11(raw: bytes) -> Http1Request | int:
     try:
-        return read_head(raw, MAX_FIELDS)
+        return read_head(raw, CONFIG)
     except StreamFault as fault:
         return fault.code
 
@@ -136,7 +138,9 @@ def test_a_client_that_never_repeats_a_line_fills_no_memory() -> None:
 
 @given(st.lists(st.binary(min_size=1, max_size=9), max_size=9), st.integers(1, 30))
 def test_content_is_taken_as_the_reference_takes_it(pieces: list[bytes], length: int) -> None:
-    reference = read_head(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length, 9).content
+    reference = read_head(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length, CONFIG
+    ).content
     plain = PlainContent(length)
     buffer, other_buffer = bytearray(), bytearray()
     for piece in pieces:
@@ -217,7 +221,7 @@ def said(
 @given(answers())
 def test_a_response_says_what_h11_would_say(calls: list[tuple[str, tuple[Any, ...]]]) -> None:
     (_, (method,)), *calls = calls
-    reference = read_head(b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % method.encode(), 9)
+    reference = read_head(b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % method.encode(), CONFIG)
     reference.content.read(bytearray())
     plain = PlainResponse(method)
     assert said(plain, calls) == said(reference.response, calls)
@@ -227,7 +231,7 @@ def test_a_response_says_what_h11_would_say(calls: list[tuple[str, tuple[Any, ..
 
 @pytest.mark.parametrize("fields", [[], [(b"content-length", b"7")]])
 def test_room_for_a_file_is_made_as_h11_makes_it(fields: list[tuple[bytes, bytes]]) -> None:
-    reference = read_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 9)
+    reference = read_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", CONFIG)
     reference.content.read(bytearray())
     plain = PlainResponse("GET")
     for response in (plain, reference.response):

@@ -18,7 +18,7 @@ import pytest
 
 from alphorn.core.clock import TICK_SECONDS
 from alphorn.core.config import Config
-from alphorn.tls.arrival import HTTP2_PREFACE, LINGER_SECONDS, Arrival, ClearArrival
+from alphorn.tls.arrival import HTTP2_PREFACE, Arrival, ClearArrival
 from alphorn.tls.context import ServerContext
 from support.certificates import Authority, Pair, authority
 from support.door import Door, open_door, until
@@ -451,7 +451,7 @@ async def test_a_refused_client_that_does_not_close_is_closed(tls: ServerContext
             await send(client, GET)
             assert b"speaks HTTPS" in await receive_all(client)
             assert door.undecided == 1
-            door.clock.advance(LINGER_SECONDS + 0.1)
+            door.clock.advance(Config().linger_timeout + 0.1)
             assert door.undecided == 0
 
 
