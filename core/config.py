@@ -327,8 +327,8 @@ class Config:
     )
     max_drain: int = setting(
         256 * 1024,
-        "Request content that is read and dropped after an early answer to keep the connection; beyond it "
-        "closing is cheaper (Go: 256 KiB).",
+        "Request content that is read and dropped after an early answer to keep the connection, or while it "
+        "is closed; beyond it closing is cheaper (Go: 256 KiB).",
         section="Sizes",
         unit="bytes",
         at_least=0,

@@ -20,6 +20,7 @@ from alphorn.core.dispatch import Dispatcher
 from alphorn.core.errors import Disconnected, UnexpectedMessage
 from alphorn.core.worker import make_limits
 from support.conversation import complaints
+from support.door import until
 from support.waiting import within
 
 Body = Callable[["FakeCall"], Awaitable[None]]
@@ -50,7 +51,7 @@ class FakeCall:
         return self.complaint
 
 
-def dispatcher_of(*calls: FakeCall) -> Dispatcher:
+def dispatcher_of(*calls: FakeCall, **settings: int) -> Dispatcher:
     """Make a dispatcher whose application does what each call says."""
     bodies = {id(call.scope): call for call in calls}
 
@@ -58,8 +59,8 @@ def dispatcher_of(*calls: FakeCall) -> Dispatcher:
         call = bodies[id(scope)]
         await call.body(call)
 
-    clock = Clock()
-    return Dispatcher(application, Admission(Config(), clock, make_limits(Config(), clock)))
+    clock, config = Clock(), Config(**settings)  # type: ignore[arg-type]
+    return Dispatcher(application, Admission(config, clock, make_limits(config, clock)))
 
 
 async def run(body: Body, complaint: str | None = None) -> FakeCall:
@@ -492,3 +493,50 @@ def test_ctrl_c_in_an_application_is_not_swallowed() -> None:
             runner.run(main())
     gc.collect()
     assert isinstance(call.finishes[0], KeyboardInterrupt)
+
+
+# --- Admission
+
+
+class FakeRequest(FakeCall):
+    """A call that may have to wait for its turn."""
+
+    gone = False
+
+    def refuse(self) -> None:
+        raise AssertionError("there is room in the queue")
+
+
+async def test_a_request_made_by_another_that_ends_at_once_has_its_turn() -> None:
+    """A push, for one: it is begun while the request that promises it is."""
+
+    async def nothing(_call: FakeCall) -> None:
+        pass
+
+    async def ask_for_more(_call: FakeCall) -> None:
+        dispatcher.admit(second)
+
+    first, second = FakeRequest(ask_for_more), FakeRequest(nothing)
+    dispatcher = dispatcher_of(first, second, max_in_flight=1)
+    dispatcher.admit(first)
+    await until(lambda: bool(second.finishes), "the second to end")
+    await dispatcher.wait_idle()
+
+
+async def test_many_that_wait_and_end_at_once_do_not_pile_up() -> None:
+    async def nothing(_call: FakeCall) -> None:
+        pass
+
+    gate = asyncio.Event()
+
+    async def wait(_call: FakeCall) -> None:
+        await gate.wait()
+
+    first, others = FakeRequest(wait), [FakeRequest(nothing) for _ in range(2 * sys.getrecursionlimit())]
+    dispatcher = dispatcher_of(first, *others, max_in_flight=1, max_queued=len(others))
+    dispatcher.admit(first)
+    for other in others:
+        dispatcher.admit(other)
+    gate.set()
+    await until(lambda: all(other.finishes for other in others), "all to end")
+    await dispatcher.wait_idle()

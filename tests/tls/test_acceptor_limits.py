@@ -105,7 +105,7 @@ async def hello(scope: Scope, _: Receive, send: Send) -> None:
 async def open_house(app: Any = hello, **settings: Any) -> AsyncIterator[House]:
     """Serve; when everybody has left, nobody may be counted."""
     clock = ManualClock()
-    defaults = {"bind": ("127.0.0.1:0",), "graceful_timeout": 0.0, "lifespan": "off"}
+    defaults: dict[str, Any] = {"bind": ("127.0.0.1:0",), "graceful_timeout": 0.0, "lifespan": "off"}
     async with Server(app, Config(**(defaults | settings)), clock=clock) as server:
         assert server._running is not None
         house = House(server, clock, server._running.limits.occupancy)
@@ -136,14 +136,14 @@ async def tls_client(house: House) -> tuple[asyncio.StreamReader, asyncio.Stream
 async def test_beyond_the_most_connections_the_next_is_served_as_soon_as_one_has_ended(
     kind: str, tmp_path: Path, certificate: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "clear": {},
         "unix": {"bind": (f"unix:{tmp_path}/s",)},
         "proxy": {"proxy_protocol": True, "trusted_proxies": ("127.0.0.1",)},
         "tls": tls_settings(certificate),
-    }[kind]
+    }
     beginning = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n" if kind == "proxy" else b""
-    async with open_house(max_connections=2, **settings) as house:
+    async with open_house(max_connections=2, **kinds[kind]) as house:
         there = [await house.visit(beginning) for _ in range(2)]
         await house.wait_for(2)
         if kind == "tls":
