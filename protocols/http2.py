@@ -10,17 +10,17 @@ Invariants:
 - A stream is in `_streams`, with its exchange, exactly as long as h2 lets us send on it. What leaves
   it has parted from the connection, so that an application which goes on sending reaches nobody, and
   h2 never raises.
+- A client has a slot for each of its streams that is open, and for each that was reset until its
+  application has ended too.
 """
 
 import asyncio
 from collections.abc import Callable
 from enum import Enum
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 import h2.events
 from h2.errors import ErrorCodes
-from hpack import NeverIndexedHeaderTuple
 
 from ..core.asgi import Fields
 from ..core.clock import NEVER
@@ -28,22 +28,23 @@ from ..core.errors import ConnectionFault, StreamFault
 from ..core.exchange import Connection
 from ..core.http import HttpExchange
 from ..core.log import error_log, format_address, log_refusal
-from ..core.opening import open_exchange
-from ..core.scope import ConnectionFacts, RequestHead, http_scope
+from ..core.scope import ConnectionFacts, http_scope
 from ..core.worker import Worker
+from .http2_guard import Http2Guard, Slots
 from .http2_machine import GoawayReceived, Http2Machine, PriorityChanged
-from .http2_request import Http2Request, check_content, check_trailers, read_request
+from .http2_opening import content_too_large, open_on_stream, refusal
+from .http2_request import check_content, check_trailers, promised_request, read_request
 from .http2_schedule import EarlyPriorities, parse_priority
 from .http2_sender import Http2Sender
+from .http2_stalls import Http2Stalls, Patient
 from .http2_stream import AnyExchange, Carrier, Http2Stream
 from .lingering import Lingering
 
 # How long a shutdown waits for the streams under way before it says GOAWAY; see `shutdown`.
 _ANNOUNCE_SECONDS: Final = 5.0
-# What a promised request never has: its authority is the parent's, and it has no content.
-_NEVER_PROMISED: Final = frozenset((b"connection", b"content-length", b"expect", b"host"))
-# RFC 7541, 7.1.3: values that are guessed one by one if they get into the tables.
-_SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
+# What may be written to a client that does not read, beyond the high mark, before its frames are not
+# read either: their answers would be without bound.
+_MAX_UNREAD: Final = 256 * 1024
 
 
 class Phase(Enum):
@@ -63,8 +64,9 @@ class Http2Connection(asyncio.Protocol):
         self._worker = worker
         self._facts = facts
         self._transport: asyncio.Transport
-        self._machine = Http2Machine(worker.config)
-        self._sender = Http2Sender(self._machine, self._sent_all)
+        self._guard = Http2Guard(worker, facts.client)
+        self._machine = Http2Machine(worker.config, self._guard)
+        self._sender = Http2Sender(self._machine, self._guard, self._sent_all)
         self._handlers: dict[type[h2.events.Event], Callable[..., None]] = {
             h2.events.RequestReceived: self._request_received,
             h2.events.DataReceived: self._data_received,
@@ -80,10 +82,15 @@ class Http2Connection(asyncio.Protocol):
         self._phase = Phase.OPEN
         self._streams: dict[int, Http2Stream] = {}
         self._pushed = 0  # how many of them are promised by us
+        self._answered: dict[int, int] = {}  # the client still sends on them; how much of it was dropped
+        self._slots = Slots(worker.config.max_streams)
+        self._opened = 0  # how many requests there were
         self._early_priorities = EarlyPriorities()
         self._starting: list[Http2Stream] = []
         self._reading = False
         self._flush_scheduled = False
+        self._deaf = False
+        self._stalls = Http2Stalls(worker, self, self._sender, self._streams, self._answered)
         self.deadline = NEVER
 
     # ------------------------------------------------------------------ asyncio
@@ -108,15 +115,19 @@ class Http2Connection(asyncio.Protocol):
                     handler(event)
             self._start()
         except ConnectionFault as fault:
-            self._fail(fault)
+            self.fail(fault)
             return
         except Exception:  # noqa: BLE001 - a bug, of ours or of h2: it shall cost one connection
             error_log.exception("%s: HTTP/2 went wrong", format_address(self._facts.client))
-            self._fail(ConnectionFault(ErrorCodes.INTERNAL_ERROR, "internal error"))
+            self.fail(ConnectionFault(ErrorCodes.INTERNAL_ERROR, "internal error"))
             return
         finally:
             self._reading = False
+        if self._machine.unfinished_head is not None:
+            self._stalls.begin()
         self._flush()
+        if self._sender.full:
+            self._read_no_further()
         self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,10 +140,14 @@ class Http2Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Learn that the client reads too slowly."""
         self._sender.full = True
+        self._stalls.begin()
 
     def resume_writing(self) -> None:
         """Learn that there is room again."""
         self._sender.full = False
+        if self._deaf:
+            self._deaf = False
+            self._transport.resume_reading()
         self._flush()
         self._rest()
 
@@ -153,9 +168,7 @@ class Http2Connection(asyncio.Protocol):
         """
         if self._phase not in (Phase.OPEN, Phase.LEAVING):
             return
-        self._phase = Phase.LEAVING
-        patience = min(_ANNOUNCE_SECONDS, self._worker.config.graceful_timeout / 2)
-        self.deadline = self._worker.clock.now() + patience
+        self._leave_soon(min(_ANNOUNCE_SECONDS, self._worker.config.graceful_timeout / 2))
         for stream in list(self._streams.values()):
             assert stream.exchange is not None
             stream.exchange.shutdown()
@@ -169,10 +182,55 @@ class Http2Connection(asyncio.Protocol):
     def expire(self) -> None:
         """Act on a deadline: no request in time, an idle connection, or a shutdown that takes its time."""
         if self._phase is Phase.OPEN:
+            if not self._opened:
+                self._guard.count("head_timeout")
             self.shutdown()
         else:
             self._announce()
             self._flush()
+
+    # ------------------------------------------------------------------ for the stalls
+
+    @property
+    def taken(self) -> int:
+        """How many bytes the transport has taken off our hands so far."""
+        return self._sender.handed_over - self._transport.get_write_buffer_size()
+
+    def give_up(self, stream: Http2Stream, fault: StreamFault) -> None:
+        """End a request for a fault of its client: an answer in place of the application's, or a reset.
+
+        CANCEL, for what is left of the response is not needed any more, and is not worth a protocol error.
+        """
+        exchange = stream.exchange
+        assert exchange is not None
+        if stream.begun:
+            self._note(f"stream {stream.id}", fault)
+            self.reset(stream, ErrorCodes.CANCEL)
+        else:
+            self._slots.keep(exchange)
+            self._answer(stream, fault)
+            exchange.lost()
+
+    def stop_upload(self, stream_id: int) -> None:
+        """Stop a client that goes on sending after it was answered.
+
+        RFC 9113, 8.1: RST_STREAM with NO_ERROR says so and does not take the answer back.
+        """
+        del self._answered[stream_id]
+        self._machine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+        self._flush_soon()
+
+    def fail(self, fault: ConnectionFault) -> None:
+        """End the connection for a fault of the client: GOAWAY, then nothing (RFC 9113, 5.4.1)."""
+        if self._phase is not Phase.CLOSED:
+            self._note("connection", fault)
+            self._machine.say_goaway(fault.code, str(fault))
+            self._close()
+
+    def cut(self, fault: ConnectionFault) -> None:
+        """End the connection without a word, for the client would not read it."""
+        self._note("connection", fault)
+        self._transport.abort()
 
     # ------------------------------------------------------------------ for the streams
 
@@ -210,6 +268,10 @@ class Http2Connection(asyncio.Protocol):
         self._machine.acknowledge_received_data(taken, stream.id)
         self._flush_soon()
 
+    def expect(self, stream: Http2Stream) -> None:
+        """See to it that the client sends the content that an application waits for."""
+        self._stalls.begin()
+
     def reset(self, stream: Http2Stream, code: ErrorCodes) -> None:
         """Reset a stream for a reason of our own: its application failed, or nobody has time for it."""
         self._machine.reset_stream(stream.id, code)
@@ -220,20 +282,11 @@ class Http2Connection(asyncio.Protocol):
         """Send PUSH_PROMISE (RFC 9113, 8.4); soon, run the application for it."""
         if not self.push_allowed:
             return
+        head, section = promised_request(path, fields, stream.authority, secure=self._facts.secure)
         promised_id = self._machine.get_next_available_stream_id()
-        own = [field for field in fields if field[0] not in _NEVER_PROMISED]
-        pseudo = [
-            (b":method", b"GET"),
-            (b":scheme", b"https" if self._facts.secure else b"http"),
-            (b":authority", stream.authority),
-            (b":path", path),
-        ]
-        sent = [NeverIndexedHeaderTuple(*field) if field[0] in _SECRET else field for field in own]
-        self._machine.push_stream(stream.id, promised_id, [*pseudo, *sent])
+        self._machine.push_stream(stream.id, promised_id, section)
         pushed = self._open(promised_id, receiving=False)
         pushed.authority = stream.authority
-        raw_path, _, query = path.partition(b"?")
-        head = RequestHead("GET", raw_path, query, [(b"host", stream.authority), *own], "2")
         exchange = HttpExchange(self._worker, pushed, http_scope(self._facts, head, pushed.extensions))
         exchange.feed_end()
         self._start_soon(pushed, exchange)
@@ -244,21 +297,24 @@ class Http2Connection(asyncio.Protocol):
     def _request_received(self, event: h2.events.RequestReceived) -> None:
         stream_id = event.stream_id
         early_priority = self._early_priorities.take(stream_id)
-        if self._phase is Phase.ANNOUNCED or self._requests >= self._worker.config.max_streams:
+        if self._phase is Phase.ANNOUNCED:
             self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        if not self._slots.free(self._open_requests):
+            self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._guard.log("max_streams", "a request was refused, too many are open")
+            self._guard.count_reset()
             return
         try:
             request = read_request(event.headers)
         except StreamFault as fault:
             self._refuse(stream_id, fault)
             return
-        if self._phase is Phase.OPEN:
-            self.deadline = NEVER
+        self._count_request()
         stream = self._open(stream_id, receiving=event.stream_ended is None)
         try:
-            exchange = self._open_exchange(stream, request)
+            exchange = open_on_stream(self._worker, self._facts, stream, request)
         except StreamFault as fault:
-            self._debug(f"stream {stream_id}", fault)
             self._answer(stream, fault)
             if self._worker.log_access:
                 log_refusal(self._facts.client, request.head, fault.code, 0)
@@ -267,50 +323,27 @@ class Http2Connection(asyncio.Protocol):
             stream.priority = early_priority
         self._start_soon(stream, exchange)
 
-    def _open_exchange(self, stream: Http2Stream, request: Http2Request) -> AnyExchange:
-        """Make the exchange of a request.
-
-        Raises:
-            StreamFault: The code is the HTTP status to answer.
-        """
-        config, head = self._worker.config, request.head
-        if request.size > config.max_head_bytes or len(head.fields) > config.max_fields:
-            raise StreamFault(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large")
-        self._read_hints(stream, head.fields)
-        if head.method != head.method.upper():  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it
-            raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "methods are in upper case")
-        if head.method != "CONNECT":
-            stream.length = request.length
-            return open_exchange(self._worker, stream, self._facts, head, websocket=False)
-        if request.protocol != b"websocket":
-            raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is for WebSocket alone (RFC 8441)")
-        stream.tunnel = True
-        return open_exchange(self._worker, stream, self._facts, head, websocket=True)
-
-    def _read_hints(self, stream: Http2Stream, fields: Fields) -> None:
-        for name, value in fields:
-            if name == b"host":
-                stream.authority = value
-            elif name == b"priority":
-                stream.priority = parse_priority(value)
-            elif name == b"expect" and value.lower() == b"100-continue":
-                stream.expects_continue = True
+    def _count_request(self) -> None:
+        """Let a request keep the connection open; after so many of them it is left in good order."""
+        self._guard.count_request()
+        self._opened += 1
+        if self._phase is not Phase.OPEN:
+            return
+        self.deadline = NEVER
+        if self._opened >= self._worker.config.max_requests_per_connection:
+            self._guard.count("max_requests_per_connection")
+            self._leave_soon(_ANNOUNCE_SECONDS)
 
     def _answer(self, stream: Http2Stream, fault: StreamFault) -> None:
-        """Answer a request that goes to no application."""
-        fields = [
-            (b":status", b"%d" % fault.code),
-            (b"date", self._worker.clock.date),
-            (b"content-length", b"0"),
-        ]
-        if fault.code == HTTPStatus.UPGRADE_REQUIRED:
-            fields.append((b"sec-websocket-version", b"13"))
-        if self._worker.server_field is not None:
-            fields.append(self._worker.server_field)
-        self.send_head(stream, fields, end=True)
+        """Answer a request in place of an application."""
+        self._note(f"stream {stream.id}", fault)
+        self.send_head(stream, refusal(self._worker, fault), end=True)
 
     def _data_received(self, event: h2.events.DataReceived) -> None:
-        stream, data = self._streams[event.stream_id], event.data
+        stream, data = self._streams.get(event.stream_id), event.data
+        if stream is None:
+            self._drop_content(event.stream_id, event.flow_controlled_length)
+            return
         padding = event.flow_controlled_length - len(data)
         if padding:  # is nobody's to take (RFC 9113, 6.1)
             self._machine.acknowledge_received_data(padding, stream.id)
@@ -319,7 +352,19 @@ class Http2Connection(asyncio.Protocol):
             stream.expects_continue = False
             stream.received += len(data)
             stream.owed += len(data)
-            stream.exchange.feed(data)
+            if 0 < self._worker.config.max_body < stream.received and not stream.tunnel:
+                if stream.begun:  # then it is reset, and the client is why
+                    self._guard.count_reset()
+                self.give_up(stream, content_too_large())
+            else:
+                stream.exchange.feed(data)
+
+    def _drop_content(self, stream_id: int, size: int) -> None:
+        """Read on after the answer, up to a bound: many a client looks for it only when it has sent all."""
+        self._machine.acknowledge_received_data(size, stream_id)
+        self._answered[stream_id] += size
+        if self._answered[stream_id] > self._worker.config.max_drain:
+            self.stop_upload(stream_id)
 
     def _trailers_received(self, event: h2.events.TrailersReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -331,6 +376,7 @@ class Http2Connection(asyncio.Protocol):
     def _stream_ended(self, event: h2.events.StreamEnded) -> None:
         stream = self._streams.get(event.stream_id)
         if stream is None:
+            self._answered.pop(event.stream_id, None)
             return
         stream.receiving = False
         try:
@@ -342,13 +388,18 @@ class Http2Connection(asyncio.Protocol):
         stream.exchange.feed_end()
 
     def _stream_reset(self, event: h2.events.StreamReset) -> None:
-        self._drop(self._streams.get(event.stream_id))
+        """Let go of a stream that the client has reset, or whose rules it broke."""
+        if self._answered.pop(event.stream_id, None) is None:
+            self._guard.count_reset()
+            self._drop(self._streams.get(event.stream_id))
 
     def _refuse(self, stream_id: int, fault: StreamFault) -> None:
         """Reset the stream of a malformed request (RFC 9113, 8.1.1)."""
-        self._debug(f"stream {stream_id}", fault)
+        self._note(f"stream {stream_id}", fault)
         self._machine.reset_stream(stream_id, fault.code)
+        self._answered.pop(stream_id, None)
         self._drop(self._streams.get(stream_id))
+        self._guard.count_reset()
 
     # ------------------------------------------------------------------ events: the connection
 
@@ -379,7 +430,7 @@ class Http2Connection(asyncio.Protocol):
             self._unblock(stream)
         elif self._machine.is_idle(event.stream_id):
             self._early_priorities.keep(event.stream_id, priority)
-            if len(self._early_priorities) + self._requests > self._worker.config.max_streams:
+            if len(self._early_priorities) + self._open_requests > self._worker.config.max_streams:
                 raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "priorities for more streams than may be")
 
     # ------------------------------------------------------------------ applications
@@ -412,17 +463,28 @@ class Http2Connection(asyncio.Protocol):
             self._rest()
 
     def _flush(self) -> None:
-        self._sender.flush(self._transport)
+        if self._sender.flush(self._transport):
+            self._stalls.begin()
+
+    def _read_no_further(self) -> None:
+        """Stop reading from a client that does not read, when much waits for it: all it says is answered."""
+        unread = self._transport.get_write_buffer_size()
+        if not self._deaf and unread > self._worker.config.write_high_mark + _MAX_UNREAD:
+            self._deaf = True
+            self._transport.pause_reading()
 
     def _sent_all(self, stream: Http2Stream) -> None:
-        """Let go of a stream whose response has left; content that nobody will read is not waited for.
+        """Let go of a stream whose response has left; for a while, the client may finish sending.
 
-        RFC 9113, 8.1: RST_STREAM with NO_ERROR stops the client and does not take the answer back.
         A WebSocket that ends has already waited for the client's close frame, or long enough.
         """
         stream.exchange = None
         if stream.receiving:
-            self._machine.reset_stream(stream.id, ErrorCodes.NO_ERROR)
+            self._answered[stream.id] = 0
+            if stream.tunnel or not self._worker.config.max_drain:
+                self.stop_upload(stream.id)
+            else:
+                self._stalls.begin()
         self._drop(stream)
 
     def _unblock(self, stream: Http2Stream) -> None:
@@ -432,9 +494,9 @@ class Http2Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ endings
 
     @property
-    def _requests(self) -> int:
-        """How many streams of the client are open."""
-        return len(self._streams) - self._pushed
+    def _open_requests(self) -> int:
+        """How many streams of the client are open, as it sees it."""
+        return len(self._streams) - self._pushed + len(self._answered)
 
     def _open(self, stream_id: int, *, receiving: bool) -> Http2Stream:
         stream = Http2Stream(self, stream_id, self._worker.config.write_high_mark, receiving=receiving)
@@ -452,11 +514,13 @@ class Http2Connection(asyncio.Protocol):
         if stream.owed:  # the window of the connection is for all streams, and would shrink for good
             self._machine.acknowledge_received_data(stream.owed, stream.id)
             stream.owed = 0
+        if stream.exchange is not None and stream.id % 2:
+            self._slots.keep(stream.exchange)
         stream.let_go()
 
     def _rest(self) -> None:
         """Close a connection that is done, or start the deadline of an idle one."""
-        if self._streams or self._phase is Phase.CLOSED or self._transport.is_closing():
+        if self._streams or self._answered or self._phase is Phase.CLOSED or self._transport.is_closing():
             return
         if self._phase is not Phase.OPEN:
             self._announce()
@@ -464,17 +528,16 @@ class Http2Connection(asyncio.Protocol):
         elif self.deadline == NEVER:
             self.deadline = self._worker.clock.now() + self._worker.config.keep_alive_timeout
 
+    def _leave_soon(self, patience: float) -> None:
+        """Close when no stream is left, and in so many seconds say that this is so."""
+        self._phase = Phase.LEAVING
+        self.deadline = self._worker.clock.now() + patience
+
     def _announce(self) -> None:
         self.deadline = NEVER
         if self._phase is not Phase.ANNOUNCED:
             self._phase = Phase.ANNOUNCED
             self._machine.say_goaway(ErrorCodes.NO_ERROR)
-
-    def _fail(self, fault: ConnectionFault) -> None:
-        """End the connection for a fault of the client: GOAWAY, then nothing (RFC 9113, 5.4.1)."""
-        self._debug("connection", fault)
-        self._machine.say_goaway(fault.code, str(fault))
-        self._close()
 
     def _close(self) -> None:
         """Close: what was said still leaves, and what the client still says is dropped."""
@@ -488,15 +551,20 @@ class Http2Connection(asyncio.Protocol):
         self._phase = Phase.CLOSED
         self.deadline = NEVER
         self._worker.clock.forget(self)
+        self._stalls.end()
+        self._answered.clear()
         self._starting.clear()
         for stream in list(self._streams.values()):
             self._drop(stream)
         self._worker.leave(self)
 
-    def _debug(self, where: str, fault: StreamFault | ConnectionFault) -> None:
+    def _note(self, where: str, fault: StreamFault | ConnectionFault) -> None:
         error_log.debug("%s %s: %d %s", format_address(self._facts.client), where, fault.code, fault)
+        if fault.limit is not None:
+            self._guard.log(fault.limit, str(fault))
 
 
 if TYPE_CHECKING:
     _connection: type[Connection] = Http2Connection
     _carrier: type[Carrier] = Http2Connection
+    _patient: type[Patient] = Http2Connection

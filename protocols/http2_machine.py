@@ -8,7 +8,9 @@ h2 stays the judge of frames, states and windows. What differs, and why:
 - GOAWAY, sent or received, lets the streams under way finish (6.8); h2 closes at once;
 - the client's first frame must be SETTINGS (3.4); RST_STREAM on an idle stream is a fault (6.4);
 - PRIORITY_UPDATE is understood (RFC 9218, 7.1);
-- what a client can make us remember is bounded: settings, closed streams, tables, unfinished frames.
+- what a client can make us remember is bounded: settings, closed streams, tables, unfinished frames
+  and field blocks;
+- frames that are of no use to an application are counted, each kind where it is taken (`http2_guard`).
 
 Invariant: once `receive` has raised, the machine is good for nothing but `say_goaway`.
 """
@@ -20,7 +22,13 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection, _decode_headers
 from h2.errors import ErrorCodes
 from h2.events import Event, StreamReset
-from h2.exceptions import FrameTooLargeError, InvalidBodyLengthError, ProtocolError
+from h2.exceptions import (
+    DenialOfServiceError,
+    FrameTooLargeError,
+    InvalidBodyLengthError,
+    ProtocolError,
+)
+from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamClosedBy, StreamState
 from hpack.exceptions import HPACKError
@@ -33,22 +41,34 @@ from hyperframe.frame import (
     Frame,
     GoAwayFrame,
     HeadersFrame,
+    PingFrame,
     PriorityFrame,
     RstStreamFrame,
     SettingsFrame,
+    WindowUpdateFrame,
 )
 
 from ..core.config import Config
 from ..core.errors import ConnectionFault
 from .hpack_codec import HpackDecoder, HpackEncoder
+from .http2_guard import Http2Guard
 
 _NO_RFC7540_PRIORITIES: Final = 0x9
 _PRIORITY_UPDATE: Final = 0x10
+_FRAME_HEAD: Final = 9  # bytes (RFC 9113, 4.1)
 _SETTINGS_ACK: Final = b"\x04\x01"  # type and flags
 _KNOWN_SETTINGS: Final = frozenset(SettingCodes)
-# A header list up to this many times the announced size is decoded, so that it can be answered with
-# 431; beyond that it is an attack, and the connection ends (HPACK bomb).
+# A header list up to this many times the announced size is received and decoded, so that it can be
+# answered with 431; beyond that it is an attack, and the connection ends (HPACK bomb, CVE-2024-27316).
 _HEADER_LIST_TOLERANCE: Final = 4
+_MAX_TABLE_UPDATES: Final = (
+    2  # RFC 7541, 4.2: at the beginning of a field block, the smallest size and the last
+)
+# SETTINGS have us look at every stream, so they are dearer than other frames; a client has few to send.
+_SETTINGS_WEIGHT: Final = 10
+# DATA that comes late for a stream that we have reset: in large frames it was under way, and costs the
+# client as much as us; so many of small ones would be made for the purpose.
+_LATE_DATA_BYTES: Final = 1024
 # How much of the client's memory we use for our header compression, in bytes: RFC 7541's default.
 # A client may offer gigabytes, and the search through so large a table would be at our cost.
 _MAX_ENCODER_TABLE: Final = 4096
@@ -80,7 +100,7 @@ class Http2Machine(H2Connection):
     # Late frames come within a round trip, so within the last few hundred streams.
     MAX_CLOSED_STREAMS = 1024
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, guard: Http2Guard) -> None:
         super().__init__(
             H2Configuration(
                 client_side=False,
@@ -91,6 +111,9 @@ class Http2Machine(H2Connection):
                 normalize_outbound_headers=False,
             )
         )
+        self._guard = guard
+        self._max_block = _HEADER_LIST_TOLERANCE * config.max_head_bytes
+        self.incoming_buffer = _FrameBuffer(guard, self._max_block)
         self.local_settings = Settings(
             client=False,
             initial_values={
@@ -101,27 +124,29 @@ class Http2Machine(H2Connection):
                 _NO_RFC7540_PRIORITIES: 1,  # type: ignore[dict-item] # h2's codes are ints, its hint is not
             },
         )
-        max_list = _HEADER_LIST_TOLERANCE * config.max_head_bytes
         if config.engine == "fast":  # they have all that h2 uses of hpack's
-            self.decoder = HpackDecoder(max_list)  # type: ignore[assignment]
+            self.decoder = HpackDecoder(self._max_block)  # type: ignore[assignment]
             self.encoder = HpackEncoder()  # type: ignore[assignment]
-        self.decoder.max_header_list_size = max_list
+        self.decoder.max_header_list_size = self._max_block
         self._announce_settings(config.stream_window)
         # The connection window begins at 65,535 whatever the settings say (RFC 9113, 6.9.2).
         extra = config.connection_window - self.inbound_flow_control_window
         if extra > 0:
             self.increment_flow_control_window(extra)
         self._settled = False
+        self._acknowledged = False
         self._takers: dict[type[Frame], Callable[..., list[Event]]] = {
             AltSvcFrame: self._ignore,  # RFC 7838, 4: servers do
             ContinuationFrame: self._refuse_continuation,
-            DataFrame: self._take_message,
+            DataFrame: self._take_data,
             ExtensionFrame: self._take_extension,
             GoAwayFrame: self._take_goaway,
-            HeadersFrame: self._take_message,
-            PriorityFrame: self._judge_message,
+            HeadersFrame: self._take_headers,
+            PingFrame: self._take_control,
+            PriorityFrame: self._take_priority,
             RstStreamFrame: self._take_reset,
             SettingsFrame: self._take_settings,
+            WindowUpdateFrame: self._take_control,
         }
 
     # ------------------------------------------------------------------ for the connection
@@ -136,6 +161,17 @@ class Http2Machine(H2Connection):
     def wants_to_send(self) -> bool:
         """Whether `data_to_send` has anything."""
         return bool(self._data_to_send)
+
+    @property
+    def unfinished_head(self) -> int | None:
+        """The stream whose field block has begun and not ended; None if there is none."""
+        buffer = self.incoming_buffer
+        if buffer._headers_buffer:  # noqa: SLF001
+            return buffer._headers_buffer[0].stream_id  # noqa: SLF001
+        unparsed = buffer._data[:_FRAME_HEAD]  # noqa: SLF001
+        if len(unparsed) == _FRAME_HEAD and unparsed[3] == HeadersFrame.type:
+            return int.from_bytes(unparsed[5:])
+        return None
 
     def receive(self, data: bytes) -> Iterator[Event]:
         """Take bytes of the client; yield the events frame by frame.
@@ -157,7 +193,9 @@ class Http2Machine(H2Connection):
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "invalid padding") from error
         except ProtocolError as error:
             # What could not be parsed is still at the head of the buffer.
-            raise ConnectionFault(_code_of(error, bytes(buffer._data[:5])), str(error)) from error  # noqa: SLF001
+            code = _code_of(error, bytes(buffer._data[:5]))  # noqa: SLF001
+            limit = "max_head_bytes" if isinstance(error, DenialOfServiceError) else None
+            raise ConnectionFault(code, str(error), limit=limit) from error
 
     def reset_stream(self, stream_id: int, error_code: ErrorCodes | int = ErrorCodes.NO_ERROR) -> None:
         """Send RST_STREAM, unless both sides have ended the stream: then there is nothing to reset."""
@@ -201,11 +239,24 @@ class Http2Machine(H2Connection):
             self._settled = True
         return self._takers.get(type(frame), self._receive_frame)(frame)
 
+    def _take_data(self, frame: DataFrame) -> list[Event]:
+        if not frame.data and "END_STREAM" not in frame.flags:
+            self._guard.count_useless()
+        return self._take_message(frame)
+
+    def _take_headers(self, frame: HeadersFrame) -> list[Event]:
+        if _table_updates(frame.data) > _MAX_TABLE_UPDATES:
+            raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, "too many changes of the table size")
+        return self._take_message(frame)
+
     def _take_message(self, frame: DataFrame | HeadersFrame) -> list[Event]:
         if frame.stream_id % 2 == 0:
             raise ProtocolError("a client sends nothing on a stream of the server (RFC 9113, 5.1)")
-        if self._stream_closed_by(frame.stream_id) is StreamClosedBy.SEND_RST_STREAM:
+        closed_by = self._stream_closed_by(frame.stream_id)
+        if closed_by is StreamClosedBy.SEND_RST_STREAM:
             return self._discard(frame)
+        if closed_by is StreamClosedBy.RECV_RST_STREAM:  # h2 tells the client so, each time
+            self._guard.count_useless()
         return self._judge_message(frame)
 
     def _judge_message(self, frame: DataFrame | HeadersFrame | PriorityFrame) -> list[Event]:
@@ -230,6 +281,8 @@ class Http2Machine(H2Connection):
 
     def _discard(self, frame: DataFrame | HeadersFrame) -> list[Event]:
         """Drop what was under way when we reset its stream: it counts, but nobody reads it (RFC 9113, 5.1)."""
+        if not isinstance(frame, DataFrame) or len(frame.data) < _LATE_DATA_BYTES:
+            self._guard.count_useless()
         if isinstance(frame, DataFrame):
             length = frame.flow_controlled_length
             self._inbound_flow_control_window_manager.window_consumed(length)
@@ -241,9 +294,26 @@ class Http2Machine(H2Connection):
     def _take_reset(self, frame: RstStreamFrame) -> list[Event]:
         if self.is_idle(frame.stream_id):
             raise ProtocolError("RST_STREAM on an idle stream")
+        stream = self.streams.get(frame.stream_id)
+        if stream is None or stream.closed:
+            self._guard.count_useless()
+        return self._receive_frame(frame)
+
+    def _take_priority(self, frame: PriorityFrame) -> list[Event]:
+        self._guard.count_useless()
+        return self._judge_message(frame)
+
+    def _take_control(self, frame: PingFrame | WindowUpdateFrame) -> list[Event]:
+        self._guard.count_useless()
         return self._receive_frame(frame)
 
     def _take_settings(self, frame: SettingsFrame) -> list[Event]:
+        if "ACK" not in frame.flags:
+            self._guard.count_useless(_SETTINGS_WEIGHT)
+        elif self._acknowledged:  # we have sent one
+            self._guard.count_useless()
+        else:
+            self._acknowledged = True
         values = frame.settings
         if values.get(_NO_RFC7540_PRIORITIES, 0) not in (0, 1):
             raise ProtocolError("SETTINGS_NO_RFC7540_PRIORITIES is 0 or 1 (RFC 9218, 2.1)")
@@ -260,6 +330,7 @@ class Http2Machine(H2Connection):
         return events
 
     def _take_extension(self, frame: ExtensionFrame) -> list[Event]:
+        self._guard.count_useless()
         if frame.type != _PRIORITY_UPDATE:
             return []
         if frame.stream_id != 0:
@@ -272,13 +343,47 @@ class Http2Machine(H2Connection):
         return [PriorityChanged(stream_id, frame.body[4:])]
 
     def _take_goaway(self, frame: GoAwayFrame) -> list[Event]:
+        self._guard.count_useless()
         return [GoawayReceived(frame.error_code)]
 
     def _refuse_continuation(self, frame: ContinuationFrame) -> list[Event]:
         raise ProtocolError("CONTINUATION without a field block to continue (RFC 9113, 6.10)")
 
     def _ignore(self, frame: Frame) -> list[Event]:
+        self._guard.count_useless()
         return []
+
+
+class _FrameBuffer(FrameBuffer):
+    """h2's, which puts field blocks together, with a bound in bytes; h2 has one in frames, 64 of them."""
+
+    def __init__(self, guard: Http2Guard, max_block: int) -> None:
+        super().__init__(server=True)
+        self._guard = guard
+        self._max_block = max_block
+
+    def _update_header_buffer(self, f: Frame | None) -> Frame | None:
+        if isinstance(f, ContinuationFrame):
+            if not f.data:
+                self._guard.count_useless()
+            if sum(len(part.data) for part in self._headers_buffer) + len(f.data) > self._max_block:
+                raise ConnectionFault(
+                    ErrorCodes.ENHANCE_YOUR_CALM, "the field block is too large", limit="max_head_bytes"
+                )
+        return super()._update_header_buffer(f)
+
+
+def _table_updates(block: bytes) -> int:
+    """Return how many changes of the table size a field block begins with (RFC 7541, 6.3)."""
+    count = at = 0
+    while at < len(block) and block[at] & 0xE0 == 0x20:  # 001 and an integer with a prefix of 5 bits
+        count += 1
+        more = block[at] & 0x1F == 0x1F
+        at += 1
+        while more and at < len(block):
+            more = block[at] >= 0x80
+            at += 1
+    return count
 
 
 def _code_of(error: ProtocolError, unparsed: bytes) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from h2.errors import ErrorCodes
+from hpack import NeverIndexedHeaderTuple
 
 from ..core.asgi import Fields
 from ..core.errors import StreamFault
@@ -29,6 +30,10 @@ _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 _FIELD_OVERHEAD: Final = 32  # RFC 9113, 6.5.2: what a field counts beyond its bytes
+# What a promised request never has: its authority is the parent's, and it has no content.
+_NEVER_PROMISED: Final = frozenset((b"connection", b"content-length", b"expect", b"host"))
+# RFC 7541, 7.1.3: values that are guessed one by one if they get into the tables.
+_SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 # A number of bytes that fits 63 bits; anything longer is an attack, not an upload.
 _MAX_LENGTH_DIGITS: Final = 18
 
@@ -78,6 +83,32 @@ def read_request(section: Iterable[tuple[bytes, bytes]]) -> Http2Request:
     fields = _joined(_authority(pseudo, fields), fields)
     head = RequestHead(method.decode("ascii"), path, query, fields, "2")
     return Http2Request(head, protocol, length, size)
+
+
+def promised_request(
+    path: bytes, fields: Fields, authority: bytes, *, secure: bool
+) -> tuple[RequestHead, Fields]:
+    """Make the request that a PUSH_PROMISE promises to answer (RFC 9113, 8.4): a GET.
+
+    Args:
+        path: Its path and query, checked.
+        fields: Its fields, checked; those that a promised request cannot have are left out.
+        authority: The parent's.
+        secure: Whether the connection is TLS.
+
+    Returns:
+        The head that goes into the scope, and the field section to send.
+    """
+    own = [field for field in fields if field[0] not in _NEVER_PROMISED]
+    pseudo = [
+        (b":method", b"GET"),
+        (b":scheme", b"https" if secure else b"http"),
+        (b":authority", authority),
+        (b":path", path),
+    ]
+    sent = [NeverIndexedHeaderTuple(*field) if field[0] in _SECRET else field for field in own]
+    raw_path, _, query = path.partition(b"?")
+    return RequestHead("GET", raw_path, query, [(b"host", authority), *own], "2"), [*pseudo, *sent]
 
 
 def check_trailers(section: Iterable[tuple[bytes, bytes]], *, tunnel: bool = False) -> None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from .http2_guard import Http2Guard
 from .http2_machine import Http2Machine
 from .http2_schedule import Schedule
 from .http2_stream import Http2Stream
@@ -21,24 +22,39 @@ class Http2Sender:
     """The sending half of one connection.
 
     Attributes:
+        machine: Where frames come from.
         full: Whether the transport has had enough for now.
+        sent: How much content was sent on all streams so far, in bytes.
+        handed_over: How many bytes the transport was given so far.
     """
 
-    def __init__(self, machine: Http2Machine, sent_all: Callable[[Http2Stream], None]) -> None:
+    def __init__(
+        self, machine: Http2Machine, guard: Http2Guard, sent_all: Callable[[Http2Stream], None]
+    ) -> None:
         """Prepare to send.
 
         Args:
             machine: Where frames come from.
+            guard: Told of what the client gets, for it will reply.
             sent_all: Told of a stream when the last frame of its response has been made.
         """
-        self._machine = machine
+        self.machine = machine
+        self._guard = guard
         self._sent_all = sent_all
         self._schedule: Schedule[Http2Stream] = Schedule()
         self.full = False
+        self.sent = 0
+        self.handed_over = 0
+        self._blocked = False
 
     def __bool__(self) -> bool:
         """Whether there is anything to flush."""
-        return self._machine.wants_to_send or bool(self._schedule)
+        return self.machine.wants_to_send or bool(self._schedule)
+
+    @property
+    def waits(self) -> bool:
+        """Whether streams with content wait for the transport, or for the window of the connection."""
+        return bool(self._schedule)
 
     def add(self, stream: Http2Stream) -> None:
         """Let a stream take its turns, if it has content and window."""
@@ -49,41 +65,47 @@ class Http2Sender:
         """Let a stream sit out; harmless if it does already."""
         self._schedule.discard(stream)
 
-    def flush(self, transport: asyncio.WriteTransport) -> None:
-        """Hand over what is there, while the transport has room."""
+    def flush(self, transport: asyncio.WriteTransport) -> bool:
+        """Hand over what is there, while the transport has room; tell whether a window or it held anything back."""
+        self._blocked = False
         while not transport.is_closing():
             if not self.full:
                 self._fill()
-            data = self._machine.data_to_send()
+            data = self.machine.data_to_send()
             if not data:
                 break
             transport.write(data)
+            self.handed_over += len(data)
             if self.full or not self._schedule:
                 break
+        return self._blocked or bool(self._schedule)
 
     def _fill(self) -> None:
         """Take frames out of the streams in turns, a burst of them."""
-        machine, room = self._machine, _BURST
+        machine, room = self.machine, _BURST
         while room > 0 and self._schedule and machine.outbound_flow_control_window > 0:
             stream = self._schedule.next()
-            limit = min(machine.local_flow_control_window(stream.id), machine.max_outbound_frame_size, _BURST)
-            if limit > 0:
-                room -= self._send_content(stream, limit)
+            window = machine.local_flow_control_window(stream.id)
+            if window > 0:
+                size = self._send_content(stream, min(window, machine.max_outbound_frame_size, _BURST))
+                self._guard.count_data(size, cut=size == window)
+                room -= size
             else:
-                stream.blocked = True
+                stream.blocked = self._blocked = True
                 self._schedule.discard(stream)
 
     def _send_content(self, stream: Http2Stream, limit: int) -> int:
         """Send one DATA frame, and what comes behind the content if it was the last; return its size."""
         content = stream.take(limit)
+        self.sent += len(content)
         last = stream.ended and not stream.has_content
-        self._machine.send_data(stream.id, content, end_stream=last and stream.trailers is None)
+        self.machine.send_data(stream.id, content, end_stream=last and stream.trailers is None)
         if not stream.has_content:
             self._schedule.discard(stream)
         if not last:
             stream.refill()
             return len(content)
         if stream.trailers is not None:
-            self._machine.send_headers(stream.id, stream.trailers, end_stream=True)
+            self.machine.send_headers(stream.id, stream.trailers, end_stream=True)
         self._sent_all(stream)
         return len(content)

@@ -15,7 +15,7 @@ from ..core.asgi import Fields
 from ..core.exchange import Head, Stream
 from ..core.http import HttpExchange
 from ..core.websocket import WebSocketExchange
-from .http2_schedule import DEFAULT, Priority
+from .http2_schedule import DEFAULT, Priority, parse_priority
 
 AnyExchange: TypeAlias = HttpExchange | WebSocketExchange
 
@@ -38,6 +38,9 @@ class Carrier(Protocol):
 
     def credit(self, stream: "Http2Stream", taken: int) -> None:
         """Give window back to the client for bytes that the application took."""
+
+    def expect(self, stream: "Http2Stream") -> None:
+        """Expect the client to send: the application waits for it."""
 
     def reset(self, stream: "Http2Stream", code: ErrorCodes) -> None:
         """Reset the stream, for a reason of our own."""
@@ -67,6 +70,8 @@ class Http2Stream:
         received: How much of the content has arrived, in bytes.
         owed: How many of these bytes the client has not got its window back for.
         expects_continue: Whether the client waits for 100 before it sends its content (RFC 9110, 10.1.1).
+        begun: Whether the head of the response has been sent.
+        sent: How much content of the response has been taken, in bytes.
         blocked: Whether its window is used up.
         ended: Whether what it holds is the end of the response.
         trailers: What comes behind the content.
@@ -77,8 +82,10 @@ class Http2Stream:
         "_high_mark",
         "_pending",
         "_pending_bytes",
+        "_waiting",
         "_waits_for_room",
         "authority",
+        "begun",
         "blocked",
         "ended",
         "exchange",
@@ -89,6 +96,7 @@ class Http2Stream:
         "priority",
         "received",
         "receiving",
+        "sent",
         "trailers",
         "tunnel",
     )
@@ -109,8 +117,11 @@ class Http2Stream:
         self.received = 0
         self.owed = 0
         self.expects_continue = False
+        self._waiting = False
         # The response.
         self.priority: Priority = DEFAULT
+        self.begun = False
+        self.sent = 0
         self.blocked = False
         self.ended = False
         self.trailers: Fields | None = None
@@ -141,6 +152,7 @@ class Http2Stream:
         """Send a part of the response, as windows and turns allow."""
         if head is not None:
             self.expects_continue = False
+            self.begun = True
             fields = [(b":status", b"%d" % head.status), *head.fields]
             self._carrier.send_head(self, fields, end=end and not body)
         self.ended = end
@@ -164,8 +176,8 @@ class Http2Stream:
             self._carrier.send_head(self, fields, end=True)
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        """Never called: frames are made in user space, so `zero_copy` is false."""
-        raise NotImplementedError
+        """Fail: frames are made in user space, so `zero_copy` is false, and nobody may ask for this."""
+        raise AssertionError("send_file is for wires with zero_copy")
 
     def push(self, path: bytes, fields: Fields) -> None:
         """Promise a response to a GET of `path`; nothing if the client has changed its mind."""
@@ -174,8 +186,13 @@ class Http2Stream:
     def pull(self, taken: int) -> None:
         """Give credit back; before the application waits, ask for the content."""
         if taken:
+            self._waiting = False
             self._carrier.credit(self, taken)
-        elif self.expects_continue:
+            return
+        self._waiting = True
+        if self.awaits_content:
+            self._carrier.expect(self)
+        if self.expects_continue:
             self.expects_continue = False
             self.send_informational(100, [])
 
@@ -191,9 +208,27 @@ class Http2Stream:
     # ------------------------------------------------------------------ for the connection
 
     @property
+    def awaits_content(self) -> bool:
+        """Whether the application can do nothing until the client sends more of the request's content.
+
+        Once the response has begun, the two may take turns as they like; so may those in a tunnel.
+        """
+        return self._waiting and self.receiving and not (self.owed or self.begun or self.tunnel)
+
+    @property
     def has_content(self) -> bool:
         """Whether content waits to be sent."""
         return self._pending_bytes > 0
+
+    def read_hints(self, fields: Fields) -> None:
+        """Keep what the head of the request says about how to answer."""
+        for name, value in fields:
+            if name == b"host":
+                self.authority = value
+            elif name == b"priority":
+                self.priority = parse_priority(value)
+            elif name == b"expect" and value.lower() == b"100-continue":
+                self.expects_continue = True
 
     def take(self, limit: int) -> bytes:
         """Take the content of one frame, which is joined or cut as needed.
@@ -213,6 +248,7 @@ class Http2Stream:
             room -= len(part)
             parts.append(part)
         self._pending_bytes -= limit - room
+        self.sent += limit - room
         return b"".join(parts)
 
     def refill(self) -> None:
@@ -247,6 +283,8 @@ class _GoneCarrier:
     def schedule(self, stream: Http2Stream) -> None: ...
 
     def credit(self, stream: Http2Stream, taken: int) -> None: ...
+
+    def expect(self, stream: Http2Stream) -> None: ...
 
     def reset(self, stream: Http2Stream, code: ErrorCodes) -> None: ...
 

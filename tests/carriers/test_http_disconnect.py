@@ -277,7 +277,7 @@ async def test_late_data_on_a_stream_that_has_ended_harms_nobody(
     serve: Serve, connect: Connect, app: SteeredApp, content: bytes
 ) -> None:
     """Defect 14: DATA that was under way when the server ended the stream is dropped and credited."""
-    peer = await connect.frames(await serve(app))
+    peer = await connect.frames(await serve(app, max_drain=0))
     await peer.sends(Headers(1, POST), Headers(3, POST))
     await (await app.next_call()).respond(413)
     sibling = await app.next_call()

@@ -28,7 +28,7 @@ async def open_wide(connection: MemoryConnection) -> None:
 
 async def test_a_connection_that_lives_long_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Http2Machine, "MAX_CLOSED_STREAMS", 64)  # so that it is full, and settled, soon
-    async with memory_connection(hello) as connection:
+    async with memory_connection(hello, max_drain=0, max_resets=1000) as connection:
         await open_wide(connection)
         newest = -1
 
@@ -69,7 +69,7 @@ async def test_settings_that_nobody_knows_are_not_kept() -> None:
 
 
 async def test_the_table_for_our_heads_stays_small_whatever_the_client_offers() -> None:
-    async with memory_connection(hello) as connection:
+    async with memory_connection(hello, max_control_frames=10_000) as connection:
         await open_wide(connection)
         for size in [2**32 - 1, 0, 100, 2**31, 5, 4096] * 50:
             connection.sends(Settings({1: size}))

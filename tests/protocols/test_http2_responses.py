@@ -97,8 +97,6 @@ async def test_100_continue_is_sent_once_and_only_when_the_application_waits_for
 
     await refusing.respond(403)
     await peer.expects(Headers(3, [(b":status", b"403")], end_stream=True))
-    await peer.expects(RstStream(3, ErrorCodes.NO_ERROR))
-
     assert (await hasty.receive())["body"] == b"at once"
     rest = asyncio.ensure_future(hasty.receive_body())
     await peer.expects_nothing()

@@ -95,7 +95,7 @@ async def test_some_requests_are_answered_without_an_application(
     serve: Serve, connect: Connect, app: SteeredApp, refused: tuple[Fields, bytes], end_stream: bool
 ) -> None:
     section, status = refused
-    peer = await connect.frames(await serve(app, max_head_bytes=1024, max_fields=8))
+    peer = await connect.frames(await serve(app, max_head_bytes=1024, max_fields=8, max_drain=0))
     await peer.sends(Headers(1, section, end_stream=end_stream))
     await peer.expects(Headers(1, [(b":status", status)], end_stream=True))
     if not end_stream:
@@ -167,10 +167,10 @@ async def test_a_request_that_is_reset_in_the_same_read_is_not_begun(
 # ---------------------------------------------------------------------- answered before the request has ended
 
 
-async def test_an_early_answer_is_followed_by_a_reset_without_an_error(
+async def test_an_early_answer_is_followed_by_a_reset_without_an_error_where_nothing_is_drained(
     serve: Serve, connect: Connect, app: SteeredApp
 ) -> None:
-    peer = await connect.frames(await serve(app))
+    peer = await connect.frames(await serve(app, max_drain=0))
     await peer.sends(Headers(1, POST), Data(1, b"the beginning"))
     call = await app.next_call()
     await call.respond(413, body=b"too large")
@@ -194,7 +194,7 @@ async def test_an_answer_to_a_request_that_has_ended_is_not(
 async def test_defect_14_late_data_on_a_closed_stream_harms_nobody(
     serve: Serve, connect: Connect, app: SteeredApp
 ) -> None:
-    peer = await connect.frames(await serve(app, connection_window=65_535, stream_window=65_535))
+    peer = await connect.frames(await serve(app, connection_window=65_535, stream_window=65_535, max_drain=0))
     await peer.sends(Headers(1, GET, end_stream=True), Headers(3, POST))
     neighbour, call = await app.next_call(), await app.next_call()
     await call.respond(413)
@@ -220,7 +220,7 @@ async def test_defect_14_late_data_on_a_closed_stream_harms_nobody(
 async def test_content_that_nobody_takes_does_not_use_up_the_connection(
     serve: Serve, connect: Connect, app: SteeredApp, how: str
 ) -> None:
-    peer = await connect.frames(await serve(app, connection_window=65_535))
+    peer = await connect.frames(await serve(app, connection_window=65_535, max_drain=0))
     peer.skips += (Headers, Data)
     rounds = 10
     for number in range(rounds):
