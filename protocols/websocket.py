@@ -8,6 +8,7 @@ become a large one in memory (RFC 7692, 8). The length of a frame is judged when
 
 import binascii
 from collections.abc import Iterator
+from functools import partial
 from io import StringIO
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from ..core.config import Config
 from ..core.errors import StreamFault, UnexpectedMessage
 from ..core.exchange import Head
 from .websocket_deflate import Deflate, agree
+from .websocket_plain import PlainCodec
 
 # wsproto inflates and unmasks what it is given in one go; small bites keep what one bite becomes small.
 _BITE: Final = 64 * 1024
@@ -62,7 +64,7 @@ class WebSocketHandshake:
             response, deflate = agreement
             answer.append((b"sec-websocket-extensions", response))
         head = Head(200 if self._key is None else 101, answer + fields)
-        return head, WebSocketCodec(config.ws_max_message, config.ws_max_frame, deflate)
+        return head, open_codec(config, deflate)
 
 
 def open_handshake(fields: Fields, http_version: str, config: Config) -> WebSocketHandshake:
@@ -81,6 +83,20 @@ def open_handshake(fields: Fields, http_version: str, config: Config) -> WebSock
     if http_version == "1.1" and not _is_key(_value(fields, b"sec-websocket-key")):
         raise StreamFault(400, "sec-websocket-key is not 16 bytes in base64")
     return WebSocketHandshake(fields, http_version, config)
+
+
+def open_codec(config: Config, deflate: Deflate | None = None) -> Codec:
+    """Make the codec of a connection, as the settings say.
+
+    Args:
+        config: For the engine and the limits.
+        deflate: How messages are compressed, if that was agreed.
+    """
+    max_message, max_frame = config.ws_max_message, config.ws_max_frame
+    make_reference = partial(WebSocketCodec, max_message, max_frame, deflate)
+    if config.engine == "reference":
+        return make_reference()
+    return PlainCodec(make_reference, min(max_message, max_frame), compresses=deflate is not None)
 
 
 class WebSocketCodec:

@@ -14,11 +14,12 @@ from wsproto.events import Event as ClientEvent
 from wsproto.extensions import PerMessageDeflate
 
 from alphorn.core.asgi import Field
-from alphorn.core.codec import Close, Crumb, Event, Ping, Pong, TooBig, Violation
+from alphorn.core.codec import Close, Codec, Crumb, Event, Ping, Pong, TooBig, Violation
 from alphorn.core.config import Config
 from alphorn.core.errors import StreamFault, UnexpectedMessage
-from alphorn.protocols.websocket import WebSocketCodec, open_handshake
+from alphorn.protocols.websocket import open_codec, open_handshake
 from alphorn.protocols.websocket_deflate import agree
+from support.engine import ENGINE, ENGINES, Engine
 from support.websocket_client import frame
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -33,7 +34,7 @@ on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_
 texts = st.text("a\0é€🎺", max_size=40)
 
 
-def events_of(codec: WebSocketCodec, *pieces: bytes) -> list[Event]:
+def events_of(codec: Codec, *pieces: bytes) -> list[Event]:
     events: list[Event] = []
     for piece in pieces:
         codec.feed(piece)
@@ -42,14 +43,17 @@ def events_of(codec: WebSocketCodec, *pieces: bytes) -> list[Event]:
     return events
 
 
-def plain(max_message: int = 1024, max_frame: int = MAX_FRAME) -> WebSocketCodec:
-    return WebSocketCodec(max_message, max_frame)
+def plain(max_message: int = 1024, max_frame: int = MAX_FRAME, engine: Engine = ENGINE) -> Codec:
+    return open_codec(Config(ws_max_message=max_message, ws_max_frame=max_frame, engine=engine))
 
 
-def deflating(offer: bytes = b"permessage-deflate", max_message: int = 1024) -> WebSocketCodec:
+def deflating(
+    offer: bytes = b"permessage-deflate", max_message: int = 1024, engine: Engine = ENGINE
+) -> Codec:
     agreement = agree(offer, max_message)
     assert agreement is not None
-    return WebSocketCodec(max_message, MAX_FRAME, agreement[1])
+    config = Config(ws_max_message=max_message, ws_max_frame=MAX_FRAME, engine=engine)
+    return open_codec(config, agreement[1])
 
 
 def too_big(max_message: int) -> TooBig:
@@ -467,3 +471,53 @@ def test_what_is_no_handshake_is_refused(fields: list[Field], status: int) -> No
         open_handshake(fields, "1.1", Config())
 
     assert raised.value.code == status
+
+
+# ------------------------------------------------------------------ the two engines
+
+
+@on_any_machine
+@given(conversations(), st.lists(st.integers(0, 2000), max_size=8), st.booleans(), st.sampled_from([8, 100]))
+def test_both_engines_read_the_same(data: bytes, cuts: list[int], compressed: bool, max_message: int) -> None:
+    if compressed:
+        codecs = [deflating(max_message=max_message, engine=engine) for engine in ENGINES]
+    else:
+        codecs = [plain(max_message, max_frame=125, engine=engine) for engine in ENGINES]
+    fast, reference = (events_of(codec, *cut(data, cuts)) for codec in codecs)
+    assert fast == reference
+
+
+@on_any_machine
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
+def test_both_engines_judge_any_bytes_alike(data: bytes, cuts: list[int]) -> None:
+    fast, reference = (events_of(plain(engine=engine), *cut(data, cuts)) for engine in ENGINES)
+    assert fast == reference
+
+
+@on_any_machine
+@given(
+    st.lists(
+        st.one_of(texts, st.binary(max_size=100), st.sampled_from([bytes(125), bytes(126), bytes(65536)]))
+    )
+)
+def test_both_engines_write_the_same(messages: list[str | bytes]) -> None:
+    fast, reference = (plain(engine=engine) for engine in ENGINES)
+    for message in messages:
+        assert fast.message(message) == reference.message(message)
+    assert fast.ping() == reference.ping()
+    assert fast.pong(b"x") == reference.pong(b"x")
+    assert fast.close(1000, "bye") == reference.close(1000, "bye")
+
+
+@pytest.mark.parametrize("payload", ["a\ud800b", "\udfff"])
+def test_both_engines_refuse_half_of_a_surrogate_pair(payload: str) -> None:
+    for engine in ENGINES:
+        with pytest.raises(UnicodeEncodeError):
+            plain(engine=engine).message(payload)
+
+
+def test_a_large_message_may_come_in_pieces() -> None:
+    message = bytes(range(256)) * 300
+    data = frame(BINARY, message) + frame(TEXT, b"next")
+    pieces = [data[start : start + 1000] for start in range(0, len(data), 1000)]
+    assert events_of(plain(max_message=100_000), *pieces) == [message, "next"]
