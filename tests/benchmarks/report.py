@@ -4,19 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.results import Row, Run
 from benchmarks.servers import PEERS
-from benchmarks.workloads import FIGURES, FigureName
-
-COLUMNS: tuple[FigureName, ...] = (
-    "cpu_us",
-    "per_second",
-    "mib_per_second",
-    "kib_per_connection",
-    "p50_ms",
-    "p99_ms",
-    "memory_mib",
-    "busy_percent",
-    "failed",
-)
+from benchmarks.workloads import FIGURES
 
 
 def markdown(run: Run) -> str:
@@ -69,7 +57,7 @@ def _summary(run: Run) -> Iterator[str]:
 
 def _details(run: Run) -> Iterator[str]:
     for workload, rows in run.workloads().items():
-        shown = [name for name in COLUMNS if any(name in row.median for row in rows)]
+        shown = [name for name in FIGURES if any(name in row.median for row in rows)]
         if not any(row.median.get("failed") for row in rows):
             shown = [name for name in shown if name != "failed"]
         yield from ("", f"### {workload}", "")

@@ -44,6 +44,7 @@ FIGURES: Final[dict[FigureName, Figure]] = {
     "busy_percent": Figure("busy, %", lower_is_better=True),
     "failed": Figure("failed", lower_is_better=True),
 }
+"""In the order in which tables show them."""
 
 
 @dataclass(frozen=True)
