@@ -106,17 +106,11 @@ class Dispatcher:
 
     def _start(self, call: Call, ended: Callable[[asyncio.Task[None]], None]) -> None:
         self.started += 1
-        task = self._spawn(self._run(call))
+        task = _spawn(self._run(call), self._loop, self._context.copy())
         if not task.done():
             call.running = True
             self._running[task] = call
             task.add_done_callback(ended)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        context = self._context.copy()
-        if sys.version_info >= (3, 12):
-            return asyncio.Task(coroutine, loop=self._loop, context=context, eager_start=True)
-        return self._loop.create_task(coroutine, context=context)
 
     async def _run(self, call: Call) -> None:
         error: BaseException | None = None
@@ -147,6 +141,23 @@ class Dispatcher:
         self._admission.in_flight -= 1
         self._begin_waiting()
         self._ended(task)
+
+
+if sys.version_info >= (3, 12):
+
+    def _spawn(
+        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: contextvars.Context
+    ) -> asyncio.Task[None]:
+        """Make the task of an exchange, which runs at once as far as it gets."""
+        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+
+else:
+
+    def _spawn(
+        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: contextvars.Context
+    ) -> asyncio.Task[None]:
+        """Make the task of an exchange."""
+        return loop.create_task(coroutine, context=context)
 
 
 def _log_failure(call: Call, error: BaseException) -> None:

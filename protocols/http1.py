@@ -32,7 +32,7 @@ from ..core.opening import open_exchange
 from ..core.scope import ConnectionFacts
 from ..core.worker import Worker
 from .http1_content import check_length
-from .http1_head import measure_head, read_head
+from .http1_head import HEAD_END, measure_head, read_head
 from .http1_output import Output
 from .http1_plain import PlainHeads
 from .http1_request import Http1Request, Response
@@ -61,6 +61,9 @@ class Phase(Enum):
     ANSWERING = "requests that wait for the current one"
     TUNNEL = "a WebSocket"
     CLOSED = "nobody: the connection is closing or closed"
+
+
+_BETWEEN: Final = (Phase.IDLE, Phase.HEAD)
 
 
 class Http1Connection(asyncio.Protocol):
@@ -131,7 +134,7 @@ class Http1Connection(asyncio.Protocol):
         if self._phase is Phase.TUNNEL:
             self._feed(data)
             self._balance_reading()
-        elif self._phase is not Phase.CLOSED:
+        elif self._phase is not Phase.CLOSED and not self._read_alone(data):
             self._buffer += data
             self._pump()
 
@@ -283,6 +286,28 @@ class Http1Connection(asyncio.Protocol):
         self._cut()
 
     # ------------------------------------------------------------------ reading
+
+    def _read_alone(self, data: bytes) -> bool:
+        """Begin a plain request that one read brought whole and alone, as most come: nothing is kept of it.
+
+        Returns:
+            Whether it was one; else nothing has happened.
+        """
+        if self._plain is None or self._buffer or self._phase not in _BETWEEN or self._output.full:
+            return False
+        config = self._worker.config
+        if len(data) > config.max_head_bytes or data.find(HEAD_END) != len(data) - len(HEAD_END):
+            return False
+        request = self._plain.read(data, config.max_fields)
+        if request is None:
+            return False
+        self._output.gathering = True
+        try:
+            self._begin(request)
+        finally:
+            self._output.gathering = False
+            self._output.flush()
+        return True
 
     def _pump(self) -> None:
         """Go on with what is in the buffer, until there is nothing more to be done with it."""

@@ -24,7 +24,7 @@ _FIRST_OF_METHOD: Final = re.compile(TOKEN)
 _REQUEST_LINE: Final = re.compile(rb"(%b) ([\x21-\x7e]++) HTTP/([0-9])\.([0-9])" % TOKEN)
 _ORIGIN_FORM: Final = re.compile(rb"/[^#]*")
 _ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([^/?#]+)([^#]*)")
-_HEAD_END: Final = b"\r\n\r\n"
+HEAD_END: Final = b"\r\n\r\n"
 _CR: Final = ord("\r")
 
 
@@ -42,8 +42,8 @@ def measure_head(buffer: bytearray, seen: int, max_head_bytes: int) -> int:
     Raises:
         StreamFault: With the status to answer (400, 414, 431, 501, 505).
     """
-    found = buffer.find(_HEAD_END, max(0, seen - len(_HEAD_END) + 1))
-    length = len(buffer) if found < 0 else found + len(_HEAD_END)
+    found = buffer.find(HEAD_END, max(0, seen - len(HEAD_END) + 1))
+    length = len(buffer) if found < 0 else found + len(HEAD_END)
     end = min(length, max_head_bytes)
     start = seen - 1 if seen and buffer[seen - 1] == _CR else seen
     has_bare_lf = buffer.count(b"\n", start, end) != buffer.count(b"\r\n", start, end)
@@ -82,7 +82,7 @@ def read_head(raw: bytes, config: Config) -> Http1Request:
     Raises:
         StreamFault: With the status to answer.
     """
-    line, *field_lines = raw[: -len(_HEAD_END)].split(b"\r\n")
+    line, *field_lines = raw[: -len(HEAD_END)].split(b"\r\n")
     method, target, http_version = _read_request_line(line)
     if len(field_lines) > config.max_fields:
         raise StreamFault(
