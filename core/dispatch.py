@@ -14,7 +14,7 @@ from .admission import Admission, Waiting
 from .asgi import Application, Message, Scope
 from .errors import Disconnected
 from .exchange import Waiters
-from .log import error_log, escape
+from .log import error_log, printable
 
 
 class Call(Protocol):
@@ -164,21 +164,25 @@ def _log_failure(call: Call, error: BaseException) -> None:
     """Log an exception of the application, unless all it says is that the client has gone."""
     if all(isinstance(leaf, Disconnected) for leaf in _leaves(error)):
         return
+    name, kind = _describe(call.scope), type(error).__name__
     if all(_follows_disconnect(leaf) for leaf in _leaves(error)):
         # Frameworks turn our OSError into an exception of their own (Starlette: ClientDisconnect).
-        error_log.info(
-            "%s: application ended with %r after the client had gone", _describe(call.scope), error
-        )
+        error_log.info("%s: application ended with %s after the client had gone", name, kind)
         return
-    error_log.error("%s: exception in the application", _describe(call.scope), exc_info=error)
+    try:
+        error_log.error("%s: exception in the application", name, exc_info=error)
+    except Exception:  # noqa: BLE001 - such as RecursionError, from groups in groups
+        error_log.error("%s: exception in the application, too deep to be shown: %s", name, kind)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for member in error.exceptions:
-            yield from _leaves(member)
-    else:
-        yield error
+    unseen = [error]  # no recursion: groups may be in groups as deep as an application likes
+    while unseen:
+        each = unseen.pop()
+        if isinstance(each, BaseExceptionGroup):
+            unseen += each.exceptions
+        else:
+            yield each
 
 
 def _follows_disconnect(error: BaseException) -> bool:
@@ -194,5 +198,4 @@ def _follows_disconnect(error: BaseException) -> bool:
 
 
 def _describe(scope: Scope) -> str:
-    method = scope.get("method", "WEBSOCKET")
-    return f"{escape(method)} {escape(scope['path'])}"
+    return f"{printable(scope.get('method', 'WEBSOCKET'))} {printable(scope.get('path'))}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from .clock import TICK_SECONDS, Clock, Timed
 from .dispatch import Call
 from .http import HttpExchange
-from .log import error_log, escape, format_address
+from .log import error_log, format_address, printable
 from .worker import Worker
 
 # How long an endless response may go on without noticing that it shall end.
@@ -132,13 +132,13 @@ def _what_remains(worker: Worker) -> str:
 
 
 def _path(call: Call) -> str:
-    return escape(str(call.scope.get("path")))  # the scope is the application's, to spoil as it likes
+    return printable(call.scope.get("path"))
 
 
 def _client(call: Call) -> str:
     try:
         return format_address(call.scope["client"])
-    except (LookupError, TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - the scope is the application's, to spoil as it likes
         return "-"
 
 

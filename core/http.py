@@ -63,6 +63,7 @@ class HttpExchange:
         "_content_ended",
         "_endless",
         "_eof",
+        "_fields",
         "_head",
         "_is_head",
         "_lost",
@@ -88,6 +89,7 @@ class HttpExchange:
         self.running = False
         # Asked now, because the scope is the application's: middleware may turn a HEAD into a GET.
         self._is_head = scope.get("method") == "HEAD"
+        self._fields: Fields = scope.get("headers", [])
         self._worker = worker
         self._started_at = worker.clock.now() if worker.log_access else 0.0
         # The request.
@@ -431,15 +433,16 @@ class HttpExchange:
         if message.get("more_trailers", False):
             return
         stream = self._stream
+        wanted = self._trailers and self._accepts_trailers()
         self._complete()
-        if self._trailers and self._accepts_trailers():
+        if wanted:
             stream.send_trailers(self._trailers)
         else:
             stream.send(None, b"", True)
 
     def _accepts_trailers(self) -> bool:
         """Whether the client said `te: trailers` (RFC 9110, 6.5.1)."""
-        for name, value in self.scope["headers"]:
+        for name, value in self._fields:
             if name == b"te" and any(
                 part.partition(b";")[0].strip() == b"trailers" for part in value.lower().split(b",")
             ):

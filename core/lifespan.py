@@ -177,7 +177,10 @@ class Lifespan:
 
 def _summary(error: BaseException) -> str:
     """Return an exception in one line."""
-    first = str(error).partition("\n")[0]
+    try:
+        first = str(error).partition("\n")[0]
+    except Exception:  # noqa: BLE001 - an exception may fail to say what it is about
+        first = ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 

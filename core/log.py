@@ -8,7 +8,8 @@ import logging
 import os
 import re
 import sys
-from typing import TextIO
+import textwrap
+from typing import Any, Final, TextIO
 
 from .asgi import Address, Scope
 from .scope import RequestHead
@@ -16,12 +17,22 @@ from .scope import RequestHead
 error_log = logging.getLogger("alphorn.error")
 access_log = logging.getLogger("alphorn.access")
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e]|[\"\\]")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]|[\"\\]")
+_UNUSUAL: Final = re.compile(r"[^\n\x20-\x7e]")
+_LONGEST_TEXT: Final = 2000  # of a peer's own words, in characters
+_LONGEST_TRACE: Final = 32_000  # in characters
 
 
 def escape(text: str) -> str:
-    r"""Make peer-made text safe in a log line: quotes, backslashes and all but printable ASCII as \x.."""
+    r"""Make peer-made text safe in a log line: quotes, backslashes and all but printable ASCII as \x.., and cut if long."""
+    if len(text) > _LONGEST_TEXT:
+        text = text[:_LONGEST_TEXT] + "..."
     return _UNPRINTABLE.sub(_escape_one, text)
+
+
+def printable(value: object) -> str:
+    """Escape a text of a scope, which its application may have spoilt: "-" if it is none any more."""
+    return escape(value) if isinstance(value, str) else "-"
 
 
 def log_request(scope: Scope, status: int, length: int, seconds: float) -> None:
@@ -39,7 +50,7 @@ def log_request(scope: Scope, status: int, length: int, seconds: float) -> None:
         # A websocket scope has no method: it was a GET (RFC 6455, 4.1) or a CONNECT (RFC 8441, 4).
         method = scope.get("method", "GET" if version == "1.1" else "CONNECT")
         line = request_line(method, scope["raw_path"], scope["query_string"], version)
-    except (AttributeError, LookupError, TypeError, ValueError):  # by now the scope is the application's
+    except Exception:  # noqa: BLE001 - by now the scope is the application's
         client = line = "-"
     access_log.info('%s "%s" %s %d %.1fms', client, line, status or "-", length, seconds * 1000)
 
@@ -68,9 +79,15 @@ def format_address(address: Address | None) -> str:
     if address is None:
         return "-"
     host, port = address
+    if not host.isprintable() or not host.isascii():  # middleware may have taken it from a field
+        host = escape(host)
     if port is None:
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _escape_unprintable(match: re.Match[str]) -> str:
+    return match[0] if match[0].isprintable() else _escape_one(match)
 
 
 def _escape_one(match: re.Match[str]) -> str:
@@ -143,3 +160,11 @@ class _TerminalFormatter(logging.Formatter):
             level = f"\x1b[{self._COLOURS.get(record.levelname, 0)}m{level}\x1b[0m"
         record.level = level
         return super().format(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return a traceback; should a client's words be in it, they drive no terminal and begin no line."""
+        trace = super().formatException(ei)
+        if len(trace) > _LONGEST_TRACE:
+            half = _LONGEST_TRACE // 2
+            trace = f"{trace[:half]}\n... ({len(trace) - 2 * half} characters are left out)\n{trace[-half:]}"
+        return textwrap.indent(_UNUSUAL.sub(_escape_unprintable, trace), "  ")

@@ -15,6 +15,7 @@ h2 stays the judge of frames, states and windows. What differs, and why:
 Invariant: once `receive` has raised, the machine is good for nothing but `say_goaway`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -73,6 +74,8 @@ _LATE_DATA_BYTES: Final = 1024
 # A client may offer gigabytes, and the search through so large a table would be at our cost.
 _MAX_ENCODER_TABLE: Final = 4096
 _MAX_DEBUG_BYTES: Final = 200
+# h2 has the names of its classes and states in its messages: for our log, but no business of a client.
+_CLASS_NAME: Final = re.compile(r"[a-z][A-Z]")
 _DEFAULT_WINDOW: Final = 65_535  # RFC 9113, 6.9.2
 # What hpack raises for a block that it cannot decompress.
 _UNDECODABLE: Final = (HPACKError, IndexError, TypeError, UnicodeDecodeError)
@@ -205,7 +208,7 @@ class Http2Machine(H2Connection):
 
     def say_goaway(self, code: int, reason: str = "") -> None:
         """Announce the end of the connection; streams up to the newest one may finish (RFC 9113, 6.8)."""
-        debug = reason.encode("ascii", "replace")[:_MAX_DEBUG_BYTES]
+        debug = b"" if _CLASS_NAME.search(reason) else reason.encode("ascii", "replace")[:_MAX_DEBUG_BYTES]
         self._prepare_for_sending(
             [
                 GoAwayFrame(

@@ -36,6 +36,7 @@ _NEVER_PROMISED: Final = frozenset((b"connection", b"content-length", b"expect",
 _SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 # A number of bytes that fits 63 bits; anything longer is an attack, not an upload.
 _MAX_LENGTH_DIGITS: Final = 18
+_LONGEST_REASON: Final = 200
 
 
 class Http2Request(NamedTuple):
@@ -135,6 +136,8 @@ def check_content(length: int | None, received: int) -> None:
 
 
 def _malformed(reason: str) -> StreamFault:
+    if len(reason) > _LONGEST_REASON:  # there is a name in it
+        reason = f"{reason[: _LONGEST_REASON // 2]}...{reason[-_LONGEST_REASON // 2 :]}"
     return StreamFault(ErrorCodes.PROTOCOL_ERROR, f"malformed request: {reason}")
 
 

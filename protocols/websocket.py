@@ -30,6 +30,7 @@ from .websocket_plain import PlainCodec
 _BITE: Final = 64 * 1024
 # The largest head of a frame, in bytes (RFC 6455, 5.2): a fragment with less in it is more head than content.
 _CRUMB: Final = 14
+_INVALID_DATA: Final = "not UTF-8, or not compressed as agreed"  # where wsproto quotes Python
 _NO_BITS: Final = RsvBits(False, False, False)
 
 
@@ -183,7 +184,8 @@ class WebSocketCodec:
         if self._connection.state in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
             self._violated = True
             self._unparsed.clear()
-            return Violation(int(event.code), event.reason or "")
+            is_data = event.code is CloseReason.INVALID_FRAME_PAYLOAD_DATA
+            return Violation(int(event.code), _INVALID_DATA if is_data else event.reason or "")
         return Close(int(event.code), event.reason or "")
 
     def _assemble(self, event: wsproto.events.Message[Any]) -> str | bytes | Crumb | TooBig | None:

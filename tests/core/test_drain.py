@@ -204,7 +204,7 @@ async def test_a_scope_that_the_application_spoilt_does_not_spoil_the_drain(
     clock.advance(1)
     assert await call.cancelled_or_done() == "cancelled"
     assert not await task
-    assert "1 request (None of -), 0 connections" in caplog.text
+    assert "1 request (- of -), 0 connections" in caplog.text
 
 
 async def test_a_connection_that_is_terminated_is_gone_before_the_drain_is_over(
