@@ -3,6 +3,7 @@ PYTHON  ?= python3
 VENV    ?= .venv
 WORKERS ?= 2
 FUZZ_SECONDS  ?= 3600
+SOAK_SECONDS  ?= 3600
 FUZZ_EXAMPLES ?= 1000000
 BIN     := $(VENV)/bin
 SOURCES := $(wildcard *.py demo.*) $(shell find core protocols tls -name '*.py') pyproject.toml README.md
@@ -44,6 +45,9 @@ fuzz: $(VENV)/.installed $(VENV)/.test-tools  ## fuzz HTTP/1 for FUZZ_SECONDS, t
 bench: $(VENV)/.installed .tools/bench/.installed  ## measure beside other servers, BENCH_OPTIONS="--quick --work hello"
 	PYTHONPATH=tests $(BIN)/python -P -m benchmarks $(BENCH_OPTIONS)
 
+soak: $(VENV)/.installed $(VENV)/.test-tools  ## load servers with misbehaving clients for SOAK_SECONDS; nothing may be left of it
+	ALPHORN_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/soak
+
 docs: $(VENV)/.installed $(VENV)/.test-tools  ## write docs/reference.md anew
 	$(BIN)/python tests/support/reference.py
 
@@ -79,4 +83,4 @@ $(VENV)/.lint-tools: pyproject.toml | $(VENV)/.installed
 	$(BIN)/pip install --quiet --group lint
 	touch $@
 
-.PHONY: help demo test coverage fmt lint types imports compliance attack fuzz bench docs all clean
+.PHONY: help demo test coverage fmt lint types imports compliance attack fuzz soak bench docs all clean
