@@ -209,7 +209,7 @@ class Http2Connection(asyncio.Protocol):
         else:
             self._slots.keep(exchange)
             self._answer(stream, fault)
-            exchange.lost()
+            exchange.lost(fault.code)
 
     def stop_upload(self, stream_id: int) -> None:
         """Stop a client that goes on sending after it was answered.

@@ -23,6 +23,7 @@ from ..core.worker import Worker
 _REPLIES: Final = 3.0
 # Of a large frame the client may take a piece at a time, and give back both windows for each KiB.
 _BYTES_PER_REPLY: Final = 512
+_SMALL: Final = _REPLIES * _BYTES_PER_REPLY
 # A client that lags behind gives its window back message by message; one that dribbles, byte by byte.
 _BYTES_PER_REPLY_IF_CUT: Final = 16
 # As many replies as may be under way: what a window full of small messages is acknowledged with.
@@ -62,7 +63,8 @@ class Http2Guard:
 
     def count_request(self) -> None:
         """Note that the client has made a request."""
-        self._earn(_REPLIES)
+        if self._earned < _MOST_REPLIES:
+            self._earned += _REPLIES
 
     def count_data(self, size: int, *, cut: bool) -> None:
         """Note that the client got a DATA frame of ours.
@@ -71,8 +73,11 @@ class Http2Guard:
             size: Its content, in bytes.
             cut: Whether its window did not let us send more.
         """
-        replies = max(_REPLIES, size / _BYTES_PER_REPLY)
-        self._earn(min(replies, size / _BYTES_PER_REPLY_IF_CUT) if cut else replies)
+        replies = _REPLIES if size < _SMALL else size / _BYTES_PER_REPLY
+        if cut:
+            replies = min(replies, size / _BYTES_PER_REPLY_IF_CUT)
+        if self._earned < _MOST_REPLIES:
+            self._earned += replies
 
     def count_useless(self, weight: int = 1) -> None:
         """Count a frame that is of no use to an application.
@@ -100,9 +105,6 @@ class Http2Guard:
             raise ConnectionFault(
                 ErrorCodes.ENHANCE_YOUR_CALM, "too many streams were reset", limit="max_resets"
             )
-
-    def _earn(self, replies: float) -> None:
-        self._earned = min(_MOST_REPLIES, self._earned + replies)
 
 
 class Runnable(Protocol):

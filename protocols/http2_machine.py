@@ -29,7 +29,7 @@ from h2.exceptions import (
     InvalidBodyLengthError,
     ProtocolError,
 )
-from h2.frame_buffer import FrameBuffer
+from h2.frame_buffer import CONTINUATION_BACKLOG, FrameBuffer
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamClosedBy, StreamState
 from hpack.exceptions import HPACKError
@@ -65,6 +65,8 @@ _HEADER_LIST_TOLERANCE: Final = 4
 _MAX_TABLE_UPDATES: Final = (
     2  # RFC 7541, 4.2: at the beginning of a field block, the smallest size and the last
 )
+_TABLE_UPDATE_BITS: Final = 0xE0
+_TABLE_UPDATE: Final = 0x20  # RFC 7541, 6.3
 # SETTINGS have us look at every stream, so they are dearer than other frames; a client has few to send.
 _SETTINGS_WEIGHT: Final = 10
 # DATA that comes late for a stream that we have reset: in large frames it was under way, and costs the
@@ -171,6 +173,8 @@ class Http2Machine(H2Connection):
         buffer = self.incoming_buffer
         if buffer._headers_buffer:  # noqa: SLF001
             return buffer._headers_buffer[0].stream_id  # noqa: SLF001
+        if not buffer._data:  # noqa: SLF001
+            return None
         unparsed = buffer._data[:_FRAME_HEAD]  # noqa: SLF001
         if len(unparsed) == _FRAME_HEAD and unparsed[3] == HeadersFrame.type:
             return int.from_bytes(unparsed[5:])
@@ -248,7 +252,12 @@ class Http2Machine(H2Connection):
         return self._take_message(frame)
 
     def _take_headers(self, frame: HeadersFrame) -> list[Event]:
-        if _table_updates(frame.data) > _MAX_TABLE_UPDATES:
+        block = frame.data
+        if (
+            block
+            and block[0] & _TABLE_UPDATE_BITS == _TABLE_UPDATE
+            and _table_updates(block) > _MAX_TABLE_UPDATES
+        ):
             raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, "too many changes of the table size")
         return self._take_message(frame)
 
@@ -358,7 +367,7 @@ class Http2Machine(H2Connection):
 
 
 class _FrameBuffer(FrameBuffer):
-    """h2's, which puts field blocks together, with a bound in bytes; h2 has one in frames, 64 of them."""
+    """h2's, which puts field blocks together, with a bound in bytes besides that of 64 frames."""
 
     def __init__(self, guard: Http2Guard, max_block: int) -> None:
         super().__init__(server=True)
@@ -366,10 +375,12 @@ class _FrameBuffer(FrameBuffer):
         self._max_block = max_block
 
     def _update_header_buffer(self, f: Frame | None) -> Frame | None:
-        if isinstance(f, ContinuationFrame):
+        if type(f) is ContinuationFrame:
             if not f.data:
                 self._guard.count_useless()
-            if sum(len(part.data) for part in self._headers_buffer) + len(f.data) > self._max_block:
+            parts = self._headers_buffer
+            size = sum(len(part.data) for part in parts) + len(f.data)
+            if size > self._max_block or len(parts) >= CONTINUATION_BACKLOG:
                 raise ConnectionFault(
                     ErrorCodes.ENHANCE_YOUR_CALM, "the field block is too large", limit="max_head_bytes"
                 )
@@ -379,9 +390,9 @@ class _FrameBuffer(FrameBuffer):
 def _table_updates(block: bytes) -> int:
     """Return how many changes of the table size a field block begins with (RFC 7541, 6.3)."""
     count = at = 0
-    while at < len(block) and block[at] & 0xE0 == 0x20:  # 001 and an integer with a prefix of 5 bits
+    while at < len(block) and block[at] & _TABLE_UPDATE_BITS == _TABLE_UPDATE:
         count += 1
-        more = block[at] & 0x1F == 0x1F
+        more = block[at] & 0x1F == 0x1F  # an integer with a prefix of 5 bits (5.1)
         at += 1
         while more and at < len(block):
             more = block[at] >= 0x80

@@ -28,7 +28,7 @@ _LEAST_WINDOW: Final = 16_384
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Pace(Generic[Key]):
+class Laggards(Generic[Key]):
     """Holds those who wait against a least rate, averaged over a time. Pure: the time is handed in."""
 
     __slots__ = ("_least", "_marks", "_seconds")
@@ -132,15 +132,15 @@ class Http2Stalls:
         self._sender = sender
         self._streams = streams
         self._answered = answered
-        self._heads: Pace[int] = Pace(config.head_timeout)
-        self._uploads: Pace[Http2Stream] = Pace(
+        self._heads: Laggards[int] = Laggards(config.head_timeout)
+        self._uploads: Laggards[Http2Stream] = Laggards(
             config.body_timeout, config.body_timeout * config.body_min_rate
         )
-        self._unread: Pace[int] = Pace(config.linger_timeout)
+        self._unread: Laggards[int] = Laggards(config.linger_timeout)
         least = config.write_timeout * _LEAST_RATE
-        self._windows: Pace[Http2Stream] = Pace(config.write_timeout, least)
-        self._window: Pace[None] = Pace(config.write_timeout, least)
-        self._transport: Pace[None] = Pace(config.write_timeout, least)
+        self._windows: Laggards[Http2Stream] = Laggards(config.write_timeout, least)
+        self._window: Laggards[None] = Laggards(config.write_timeout, least)
+        self._transport: Laggards[None] = Laggards(config.write_timeout, least)
         self.deadline = 0.0
 
     def begin(self) -> None:
@@ -165,9 +165,9 @@ class Http2Stalls:
         held_back = self._machine.inbound_flow_control_window < _LEAST_WINDOW
         answered = dict.fromkeys(self._answered, 0)
         for stream in self._uploads.late(now, {} if held_back else uploads):
-            reason = "request content comes too slowly"
+            reason = "the content comes too slowly"
             self._connection.give_up(
-                stream, StreamFault(HTTPStatus.REQUEST_TIMEOUT, reason, limit="body_timeout")
+                stream, StreamFault(HTTPStatus.REQUEST_TIMEOUT, reason, limit="body_min_rate")
             )
         for stream_id in self._unread.late(now, answered):
             self._connection.stop_upload(stream_id)

@@ -82,7 +82,6 @@ class Http2Stream:
         "_high_mark",
         "_pending",
         "_pending_bytes",
-        "_waiting",
         "_waits_for_room",
         "authority",
         "begun",
@@ -117,7 +116,6 @@ class Http2Stream:
         self.received = 0
         self.owed = 0
         self.expects_continue = False
-        self._waiting = False
         # The response.
         self.priority: Priority = DEFAULT
         self.begun = False
@@ -186,11 +184,9 @@ class Http2Stream:
     def pull(self, taken: int) -> None:
         """Give credit back; before the application waits, ask for the content."""
         if taken:
-            self._waiting = False
             self._carrier.credit(self, taken)
             return
-        self._waiting = True
-        if self.awaits_content:
+        if self.receiving and not self.begun:
             self._carrier.expect(self)
         if self.expects_continue:
             self.expects_continue = False
@@ -213,7 +209,9 @@ class Http2Stream:
 
         Once the response has begun, the two may take turns as they like; so may those in a tunnel.
         """
-        return self._waiting and self.receiving and not (self.owed or self.begun or self.tunnel)
+        if not self.receiving or self.begun or self.tunnel or self.owed:
+            return False
+        return self.exchange is not None and self.exchange.waiting
 
     @property
     def has_content(self) -> bool:

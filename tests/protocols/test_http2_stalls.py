@@ -7,7 +7,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from alphorn.core.asgi import Message, Receive, Scope, Send
-from alphorn.protocols.http2_stalls import Pace
+from alphorn.protocols.http2_stalls import Laggards
 from support.exchange import Fields
 from support.frames import (
     GET,
@@ -113,17 +113,17 @@ def status(frames: list[Frame], stream_id: int) -> list[bytes]:
     return [value for head in heads for name, value in head.fields if name == b":status"]
 
 
-# ---------------------------------------------------------------------- a pace
+# ---------------------------------------------------------------------- who is late
 
 
 def test_who_moves_fast_enough_is_never_late() -> None:
-    pace: Pace[str] = Pace(10, 100)
-    assert all(pace.late(second, {"a": 11 * second}) == [] for second in range(100))
+    laggards: Laggards[str] = Laggards(10, 100)
+    assert all(laggards.late(second, {"a": 11 * second}) == [] for second in range(100))
 
 
 def test_who_moves_too_slowly_is_late_when_the_time_is_over() -> None:
-    pace: Pace[str] = Pace(10, 100)
-    assert [pace.late(second, {"a": 9 * second, "b": second}) for second in range(12)] == [
+    laggards: Laggards[str] = Laggards(10, 100)
+    assert [laggards.late(second, {"a": 9 * second, "b": second}) for second in range(12)] == [
         *[[]] * 10,
         ["a", "b"],
         [],
@@ -131,15 +131,15 @@ def test_who_moves_too_slowly_is_late_when_the_time_is_over() -> None:
 
 
 def test_who_did_not_wait_for_a_moment_begins_anew() -> None:
-    pace: Pace[str] = Pace(10)
+    laggards: Laggards[str] = Laggards(10)
     assert (
-        pace.late(0, {"a": 0})
-        == pace.late(9, {"a": 0})
-        == pace.late(9.5, {})
-        == pace.late(10, {"a": 0})
+        laggards.late(0, {"a": 0})
+        == laggards.late(9, {"a": 0})
+        == laggards.late(9.5, {})
+        == laggards.late(10, {"a": 0})
         == []
     )
-    assert pace.late(20, {"a": 0}) == ["a"]
+    assert laggards.late(20, {"a": 0}) == ["a"]
 
 
 # ---------------------------------------------------------------------- uploads that crawl
@@ -158,7 +158,7 @@ async def test_content_that_crawls_is_answered_408_and_the_application_told() ->
         assert status(frames, 1) == [b"408"]
         assert app.told
         assert [type(error).__name__ for error in app.errors] == ["Disconnected"]
-        assert connection.worker.limits.hits["body_timeout"] == 1
+        assert connection.worker.limits.hits["body_min_rate"] == 1
 
         connection.sends(Data(3, end_stream=True))
         frames = await connection.reads()
