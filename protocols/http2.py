@@ -3,6 +3,7 @@
 Invariants:
 - The reader never waits for an application. What arrives is fed to its stream's exchange; window
   goes back only as the application takes the bytes, so a stream that nobody reads stalls alone.
+- What one read has brought is taken in turns with others; applications start when all of it is taken.
 - What a stream sends waits in the stream, bounded by its high mark; frames are taken out of the
   streams in turns, while the windows and the transport have room.
 - Everything said while a read is handled leaves in one write; what is said later leaves in one
@@ -89,7 +90,7 @@ class Http2Connection(asyncio.Protocol):
         self._starting: list[Http2Stream] = []
         self._reading = False
         self._flush_scheduled = False
-        self._deaf = False
+        self._paused = False
         self._stalls = Http2Stalls(worker, self, self._sender, self._streams, self._answered)
         self.deadline = NEVER
 
@@ -106,7 +107,7 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent, start the applications for it, then send what they said."""
+        """Take a turn's worth of what the client sent, start the applications for it, send what they said."""
         self._reading = True
         try:
             for event in self._machine.receive(data):
@@ -126,8 +127,9 @@ class Http2Connection(asyncio.Protocol):
         if self._machine.unfinished_head is not None:
             self._stalls.begin()
         self._flush()
-        if self._sender.full:
-            self._read_no_further()
+        if self._machine.behind:
+            self._worker.loop.call_soon(self._take_turn)
+        self._balance_reading()
         self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -145,10 +147,8 @@ class Http2Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Learn that there is room again."""
         self._sender.full = False
-        if self._deaf:
-            self._deaf = False
-            self._transport.resume_reading()
         self._flush()
+        self._balance_reading()
         self._rest()
 
     # ------------------------------------------------------------------ for the server
@@ -442,6 +442,8 @@ class Http2Connection(asyncio.Protocol):
 
     def _start(self) -> None:
         """Start the applications that are due; not for a request that was reset in the same read."""
+        if self._machine.behind:
+            return
         for stream in self._starting:  # grows if one of them pushes
             if stream.exchange is not None:
                 stream.exchange.start()
@@ -466,12 +468,23 @@ class Http2Connection(asyncio.Protocol):
         if self._sender.flush(self._transport):
             self._stalls.begin()
 
-    def _read_no_further(self) -> None:
-        """Stop reading from a client that does not read, when much waits for it: all it says is answered."""
-        unread = self._transport.get_write_buffer_size()
-        if not self._deaf and unread > self._worker.config.write_high_mark + _MAX_UNREAD:
-            self._deaf = True
+    def _balance_reading(self) -> None:
+        """Read no further while there is enough to do, or while a client that talks does not read our answers."""
+        unread = self._transport.get_write_buffer_size() if self._sender.full else 0
+        high = self._worker.config.write_high_mark + (0 if self._paused else _MAX_UNREAD)
+        paused = self._machine.behind or unread > high
+        if paused == self._paused or self._transport.is_closing():
+            return
+        self._paused = paused
+        if paused:
             self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _take_turn(self) -> None:
+        """Go on with what has been read."""
+        if self._machine.behind and self._phase is not Phase.CLOSED:
+            self.data_received(b"")
 
     def _sent_all(self, stream: Http2Stream) -> None:
         """Let go of a stream whose response has left; for a while, the client may finish sending.
@@ -520,7 +533,9 @@ class Http2Connection(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Close a connection that is done, or start the deadline of an idle one."""
-        if self._streams or self._answered or self._phase is Phase.CLOSED or self._transport.is_closing():
+        if self._streams or self._answered or self._machine.behind:
+            return
+        if self._phase is Phase.CLOSED or self._transport.is_closing():
             return
         if self._phase is not Phase.OPEN:
             self._announce()

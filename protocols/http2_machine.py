@@ -78,6 +78,9 @@ _MAX_ENCODER_TABLE: Final = 4096
 _MAX_DEBUG_BYTES: Final = 200
 # h2 has the names of its classes and states in its messages: for our log, but no business of a client.
 _CLASS_NAME: Final = re.compile(r"[a-z][A-Z]")
+# Frames that are taken before others get their turn: a read may hold tens of thousands, and each may be
+# a request. Half of them are as many requests, with their resets, as HTTP/1 begins in a turn.
+_FRAMES_PER_TURN: Final = 64
 _DEFAULT_WINDOW: Final = 65_535  # RFC 9113, 6.9.2
 # What hpack raises for a block that it cannot decompress.
 _UNDECODABLE: Final = (HPACKError, IndexError, TypeError, UnicodeDecodeError)
@@ -99,7 +102,11 @@ class GoawayReceived(Event):
 
 
 class Http2Machine(H2Connection):
-    """The state of one HTTP/2 connection: bytes in, events out; calls in, bytes out. No I/O."""
+    """The state of one HTTP/2 connection: bytes in, events out; calls in, bytes out. No I/O.
+
+    Attributes:
+        behind: Whether frames have been received that may be left for another turn.
+    """
 
     # Of how many closed streams h2 remembers how they were closed (its default: 65,536 per connection).
     # Late frames come within a round trip, so within the last few hundred streams.
@@ -116,6 +123,7 @@ class Http2Machine(H2Connection):
                 normalize_outbound_headers=False,
             )
         )
+        self.behind = False
         self._guard = guard
         self._max_block = _HEADER_LIST_TOLERANCE * config.max_head_bytes
         self.incoming_buffer = _FrameBuffer(guard, self._max_block)
@@ -181,17 +189,23 @@ class Http2Machine(H2Connection):
         return None
 
     def receive(self, data: bytes) -> Iterator[Event]:
-        """Take bytes of the client; yield the events frame by frame.
+        """Take bytes of the client; yield the events of as many frames as one turn has, one by one.
+
+        Where `behind` then says so, there may be more: `receive(b"")`.
 
         Raises:
             ConnectionFault: The connection must end with GOAWAY and this code.
         """
         buffer = self.incoming_buffer
+        self.behind = False
         try:
             buffer.add_data(data)
             buffer.max_frame_size = self.max_inbound_frame_size
-            for frame in buffer:
+            for count, frame in enumerate(buffer, 1):
                 yield from self._take(frame)
+                if count == _FRAMES_PER_TURN:
+                    self.behind = True
+                    return
             # h2 looks at the length of a frame when it has all of it, which may be 16 MiB.
             unfinished = buffer._data  # noqa: SLF001
             if len(unfinished) >= 3 and int.from_bytes(unfinished[:3]) > buffer.max_frame_size:
