@@ -7,10 +7,10 @@ its other clients, is for others to say (trial.py).
 
 import asyncio
 import json
+import secrets
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from support.carrier import Carrier
 from support.wire import Wire
@@ -59,17 +59,21 @@ class Target:
         """Connect without a word of TLS, whatever is spoken there."""
         return await Wire.open(self.url)
 
-    async def state(self) -> dict[str, Any]:
-        """Ask the application what there is; see `attack_app.state`."""
+    async def ask(self, path: str) -> dict[str, int]:
+        """Ask the application for `/calls` or `/state`; see `attack_app`.
+
+        Raises:
+            ValueError: The answer is none.
+        """
         wire = await self.connect()
         try:
-            await wire.write(b"GET /state HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            await wire.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
             answer = b""
             while data := await wire.read():
                 answer += data
         finally:
             wire.close()
-        found: dict[str, Any] = json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])
+        found: dict[str, int] = json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])
         return found
 
 
@@ -86,7 +90,8 @@ class Attack:
         websocket: Whether it needs a WebSocket, which a peer may not have over HTTP/2.
         clients: How many attack at once.
         waits: Whether the defence is a deadline; otherwise the attack is repeated as often as time allows.
-        shared: Whether the limit is one for all clients together, so that the neighbour may be refused as well.
+        shared: Whether the limit is one for all clients together: the neighbour waits in the same queue, and
+            may be refused as well.
         options: Flags without which it would be no attack; empty for all but a few.
         short_options: Flags that bring it into the reach of a test, which has less time.
     """
@@ -105,6 +110,11 @@ class Attack:
 
     def __str__(self) -> str:
         return self.name
+
+
+def unique(path: str) -> str:
+    """Return a target that no other request has, so that its call can be told from theirs."""
+    return f"{path}{'&' if '?' in path else '?'}name={secrets.token_hex(4)}"
 
 
 def client_context(protocol: str) -> ssl.SSLContext:
@@ -133,7 +143,7 @@ async def wait_given_up(target: Target, name: str, wire: Wire) -> str:
     loop = asyncio.get_running_loop()
     began = loop.time()
     while (waited := loop.time() - began) < target.patience:
-        if name not in (await target.state())["calls"] and waited > 0.5:
+        if name not in await target.ask("/calls") and waited > 0.5:
             return f"{'reset' if wire.failed else 'given up'}{after(waited)}"
         await asyncio.sleep(0.5)
     raise Undefended(f"still held after {target.patience:.0f} s")

@@ -100,6 +100,11 @@ async def upload(call: Call) -> None:
             return
 
 
+async def calls(call: Call) -> None:
+    """Say which calls are under way."""
+    await answer(call.send, json.dumps({name: count for name, count in running.items() if count}).encode())
+
+
 async def state(call: Call) -> None:
     """Say what there is in this process: tasks, calls, and connections, streams and exchanges of Alphorn."""
     gc.collect()
@@ -110,11 +115,7 @@ async def state(call: Call) -> None:
         if str(kind.__module__).startswith("alphorn.")  # a few have something else there
         and kind.__name__.endswith(("Arrival", "Connection", "Exchange", "Lingering", "Stream"))
     )
-    found = {
-        "tasks": len(asyncio.all_tasks()),
-        "calls": {name: count for name, count in running.items() if count},
-        "objects": objects,
-    }
+    found = {"tasks": len(asyncio.all_tasks()), "calls": running.total(), **objects}
     await answer(call.send, json.dumps(found).encode())
 
 
@@ -159,7 +160,14 @@ async def pour(call: Call) -> None:
 
 Page = Callable[[Call], Awaitable[None]]
 
-HTTP_PAGES: dict[str, Page] = {"/": small, "/slow": slow, "/big": big, "/upload": upload, "/state": state}
+HTTP_PAGES: dict[str, Page] = {
+    "/": small,
+    "/slow": slow,
+    "/big": big,
+    "/upload": upload,
+    "/calls": calls,
+    "/state": state,
+}
 WEBSOCKET_PAGES: dict[str, Page] = {
     "/echo": echo,
     "/deaf": deaf,

@@ -61,13 +61,15 @@ async def _connect_and_wait(target: Target, count: int, source: str, leave: int 
 
 
 async def in_flight(target: Target) -> str:
-    """Ask for more slow answers at once than a worker gives, over as many connections as it takes."""
-    intruders = [
-        await Http2Intruder.open(target, content_with_reset=True) for _ in range(int(40 * target.scale))
-    ]
-    requests = b"".join(request(stream_id, "/slow?seconds=2") for stream_id in range(1, 257, 2))
-    seen = await asyncio.gather(*(intruder.provoke([requests], otherwise="") for intruder in intruders))
-    refused = [answer for answer in seen if answer]
+    """Ask for more slow answers than a worker gives at once, over as many connections as it takes."""
+    count = int(36 * target.scale)
+    requests = b"".join(request(stream_id, "/slow?seconds=4") for stream_id in range(1, 257, 2))
+    asking = []
+    for _ in range(count):
+        intruder = await Http2Intruder.open(target, content_with_reset=True)
+        asking.append(asyncio.ensure_future(intruder.provoke([requests], otherwise="")))
+        await asyncio.sleep(1.3 / count)
+    refused = [answer for answer in await asyncio.gather(*asking) if answer]
     if not refused:
         raise Undefended("all requests were begun")
     return refused[0]
@@ -92,7 +94,7 @@ ATTACKS: Final = (
     ),
     Attack(
         "in-flight",
-        "5,120 requests at once, each of which takes long",
+        "4,608 requests at once, each of which takes long",
         HTTP2_CLEAR,
         ("max_in_flight", "max_queued", "queue_timeout"),
         in_flight,

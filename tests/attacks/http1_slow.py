@@ -5,7 +5,7 @@ from typing import Final
 
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS
 
-from .attack import Attack, Target, wait_given_up
+from .attack import Attack, Target, unique, wait_given_up
 from .intruder import Http1Intruder
 
 REQUEST: Final = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -39,7 +39,7 @@ async def stay(target: Target) -> str:
 
 async def never_read(target: Target) -> str:
     wire = await target.connect(receive_buffer=4096)
-    name = f"/big?client={id(wire)}"
+    name = unique("/big")
     try:
         await wire.write(f"GET {name} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         return await wait_given_up(target, name, wire)

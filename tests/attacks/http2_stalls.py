@@ -7,7 +7,7 @@ from typing import Final
 from support.carrier import HTTP2_CLEAR, HTTP2_TLS
 from support.frames import PREFACE
 
-from .attack import Attack, Target, Undefended, wait_given_up
+from .attack import Attack, Target, Undefended, unique, wait_given_up
 from .http2_frames import (
     DATA,
     HEADERS,
@@ -72,7 +72,7 @@ async def dribble(target: Target) -> str:
 
 async def never_read(target: Target) -> str:
     intruder = await Http2Intruder.open(target, {INITIAL_WINDOW_SIZE: 2**31 - 1})
-    name = f"/big?client={id(intruder)}"
+    name = unique("/big")
     try:
         await intruder.wire.write(window_update(0, 2**30) + request(1, name))
         return await wait_given_up(target, name, intruder.wire)
@@ -88,22 +88,23 @@ async def tiny_data(target: Target) -> str:
         for stream_id in itertools.cycle(_STREAMS):
             yield frame(DATA, stream_id, b"xx") * 500
 
-    return await (await Http2Intruder.open(target)).provoke(pieces())
+    intruder = await Http2Intruder.open(target)
+    return await intruder.provoke(pieces(), may_stall=True, otherwise="taken in turn with others")
 
 
 async def leave_applications_running(target: Target) -> str:
     """Reset streams whose applications take their time, and open others in their place."""
 
     def pieces() -> Iterator[bytes]:
-        for stream_id in range(1, 300, 2):
-            yield request(stream_id, name) + reset(stream_id)
-        for stream_id in range(301, 360, 2):
-            yield request(stream_id, name)
+        first, then = range(1, 240, 2), range(241, 480, 2)
+        yield b"".join(request(stream_id, name) for stream_id in first)
+        yield b"".join(map(reset, first))
+        yield b"".join(request(stream_id, name) for stream_id in then)
 
     intruder = await Http2Intruder.open(target, content_with_reset=True)
-    name = f"/slow?seconds=4&client={id(intruder)}"
-    seen = await intruder.provoke(pieces())
-    calls = (await target.state())["calls"].get(name, 0)
+    name = unique("/slow?seconds=4")
+    seen = await intruder.provoke(pieces(), pause=0.2)
+    calls = (await target.ask("/calls")).get(name, 0)
     if calls > 128:
         raise Undefended(f"{calls} applications run for one connection")
     return seen

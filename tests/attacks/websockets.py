@@ -10,7 +10,7 @@ from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, Carrier
 from support.frames import Data, Headers
 from support.websocket_client import frame as websocket_frame
 
-from .attack import Attack, Target, wait_given_up
+from .attack import Attack, Target, unique, wait_given_up
 from .intruder import Http1Intruder, Http2WebSocketIntruder, WebSocketIntruder, forever, handshake
 
 CONTINUE, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -95,7 +95,7 @@ async def never_close(target: Target) -> str:
 
 async def never_read(target: Target) -> str:
     wire = await target.connect(receive_buffer=4096)
-    name = f"/pour?client={id(wire)}"
+    name = unique("/pour")
     try:
         await wire.write(handshake(name))
         return await wait_given_up(target, name, wire)
