@@ -283,8 +283,8 @@ class Config:
     )
     write_timeout: float = setting(
         60.0,
-        "How long a client may leave what was sent to it unread, and an HTTP/2 stream without window "
-        "(nginx: send_timeout 60).",
+        "How long a client may leave what was sent to it unread, or take less than 240 bytes per second of it, "
+        "and an HTTP/2 stream without window (nginx: send_timeout 60, Kestrel: 240 bytes per second).",
         section="Deadlines",
         unit="seconds",
         at_least=0.1,

@@ -17,6 +17,9 @@ from .log import error_log, format_address
 BUDGET_SECONDS: Final = 10.0
 """In this time a budget that is used up is whole again."""
 
+LEAST_RATE: Final = 240
+"""Bytes per second that a client has to take of what waits for it: less is no progress (Kestrel: 240)."""
+
 _LINES: Final = 30  # in the log about limits, per `BUDGET_SECONDS`
 _NETWORK_BITS: Final = 64  # of an IPv6 address: what one customer is given (RFC 6177)
 

@@ -26,7 +26,7 @@ from ..core.asgi import Fields
 from ..core.clock import NEVER, Timed
 from ..core.errors import StreamFault
 from ..core.exchange import Connection, Exchange, Head, Stream
-from ..core.limits import Pace
+from ..core.limits import LEAST_RATE, Pace
 from ..core.log import error_log, format_address, log_refusal
 from ..core.opening import open_exchange
 from ..core.scope import ConnectionFacts
@@ -199,7 +199,7 @@ class Http1Connection(asyncio.Protocol):
             self._close()
         elif self._pace is not None and not self._output.full:
             self._judge_pace(self._pace, self._exchange)
-        elif self._output.progress():
+        elif self._output.progress() >= self._worker.config.write_timeout * LEAST_RATE:
             self._set_deadline(self._worker.config.write_timeout)
         else:
             self._hit("write_timeout", "an answer was cut, the client does not read it")

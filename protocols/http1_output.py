@@ -81,11 +81,11 @@ class Output:
         self.full = False
         self.room.wake()
 
-    def progress(self) -> bool:
-        """Whether the client took some of what waits for it, since this was last asked."""
+    def progress(self) -> int:
+        """Return how many bytes the client has taken since this was last asked."""
         waiting = self._transport.get_write_buffer_size()
         before, self._taken = self._taken, self._handed_over - waiting
-        return waiting > 0 and self._taken > before
+        return self._taken - before
 
     async def wait_sent(self) -> None:
         """Wait until the transport has handed everything to the kernel.

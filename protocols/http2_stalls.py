@@ -16,12 +16,11 @@ from h2.errors import ErrorCodes
 
 from ..core.clock import Timed
 from ..core.errors import ConnectionFault, StreamFault
+from ..core.limits import LEAST_RATE
 from ..core.worker import Worker
 from .http2_sender import Http2Sender
 from .http2_stream import Http2Stream
 
-# A response that moves more slowly than that, in bytes per second, does not move (Kestrel: 240).
-_LEAST_RATE: Final = 240
 # A connection whose window is smaller than a frame is held back by us: by siblings that nobody reads.
 _LEAST_WINDOW: Final = 16_384
 
@@ -137,7 +136,7 @@ class Http2Stalls:
             config.body_timeout, config.body_timeout * config.body_min_rate
         )
         self._unread: Laggards[int] = Laggards(config.linger_timeout)
-        least = config.write_timeout * _LEAST_RATE
+        least = config.write_timeout * LEAST_RATE
         self._windows: Laggards[Http2Stream] = Laggards(config.write_timeout, least)
         self._window: Laggards[None] = Laggards(config.write_timeout, least)
         self._transport: Laggards[None] = Laggards(config.write_timeout, least)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from ..core.asgi import Address
 from ..core.clock import NEVER, Timed
 from ..core.exchange import Connection
+from ..core.limits import LEAST_RATE
 from ..core.worker import Worker
 
 _SHUTDOWN_SECONDS: Final = 1.0  # what a client gets when the server waits for nothing else
@@ -89,7 +90,8 @@ class Lingering(asyncio.Protocol):
     def expire(self) -> None:
         """Give up on a client that neither reads nor hangs up."""
         before, self._unread = self._unread, self._transport.get_write_buffer_size()
-        if self._unread < before:
+        least = self._worker.config.write_timeout * LEAST_RATE
+        if before and before - self._unread >= min(before, least):
             self.deadline = self._worker.clock.now() + self._patience()
         else:
             if self._unread:

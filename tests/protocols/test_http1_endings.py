@@ -306,13 +306,13 @@ async def test_a_client_that_reads_nothing_is_given_up(peer: Http1Peer, app: Ste
 
 
 async def read_slowly(peer: Http1Peer, until: Callable[[], bool]) -> None:
-    """Read a little just before the server would give up, again and again."""
+    """Read some just before the server would give up, again and again."""
     peer.transport.client_reads = False
     for _ in range(1000):
         if until():
             return
         peer.clock.advance(WRITE_SECONDS - 2)
-        peer.reads(10_000)
+        peer.reads(20_000)
         await peer.settle()
     raise AssertionError("never")
 

@@ -428,6 +428,31 @@ async def test_a_client_that_does_not_read_is_counted(
     await ended(peer, app)
 
 
+@pytest.mark.parametrize("fields", [b"", b"Connection: close"], ids=["kept", "last"])
+async def test_a_client_that_takes_next_to_nothing_is_cut_too(app: SteeredApp, fields: bytes) -> None:
+    peer = Http1Peer(app, write_timeout=10)
+    peer.stops_reading()
+    call = await begun(peer, app, get(fields) if fields else GET)
+    await call.start()
+    sending = asyncio.ensure_future(call.body(bytes(60_000 if fields else 300_000), more=not fields))
+    await peer.settle()
+    for _ in range(2):
+        peer.clock.advance(9)
+        peer.reads(240 * 10)
+        peer.clock.advance(1)
+        await peer.settle()
+        assert not peer.transport.aborted
+    peer.clock.advance(9)
+    peer.reads(240 * 10 - 1)
+    peer.clock.advance(1)
+    await peer.settle()
+    assert peer.transport.aborted
+    assert hits(peer) == {"write_timeout": 1}
+    await asyncio.wait({sending})
+    sending.exception()
+    await ended(peer, app)
+
+
 async def test_a_client_that_leaves_its_last_answer_unread_is_counted(app: SteeredApp) -> None:
     peer = Http1Peer(app, write_timeout=7)
     peer.stops_reading()
