@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 
 from alphorn.core.errors import Disconnected
-from support.carrier import HTTP1_CLEAR, HTTP1_TLS
 from support.clock import ManualClock
 from support.conversation import Begin, settled
 from support.serving import Serve
 
-pytestmark = pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP1_TLS], ids=str)
 
 PERIOD = 10
 SLOW: dict[str, Any] = {"body_timeout": PERIOD, "body_min_rate": 100}
