@@ -10,7 +10,6 @@ from support.clock import ManualClock
 from support.conversation import Begin, settled
 from support.serving import Serve
 
-
 PERIOD = 10
 SLOW: dict[str, Any] = {"body_timeout": PERIOD, "body_min_rate": 100}
 DISCONNECT = {"type": "http.disconnect"}
