@@ -2,7 +2,7 @@
 
 One request at a time: heads that arrive while a response is under way wait in the buffer, and
 reading stops while too much waits. Which bytes belong to which request is decided in
-`http1_head` and `http1_content`, how a response is framed in `http1_response`; what happens when
+`http1_heads` and `http1_content`, how a response is framed in `http1_response`; what happens when
 is decided here; what is written passes through `http1_output`.
 
 Invariants:
@@ -32,9 +32,8 @@ from ..core.opening import open_exchange
 from ..core.scope import ConnectionFacts
 from ..core.worker import Worker
 from .http1_content import check_length
-from .http1_head import HEAD_END, measure_head, read_head
+from .http1_heads import Heads
 from .http1_output import Output
-from .http1_plain import PlainHeads
 from .http1_request import Http1Request, Response
 from .http1_response import refusal
 from .lingering import Lingering
@@ -75,16 +74,15 @@ class Http1Connection(asyncio.Protocol):
         "_eof",
         "_exchange",
         "_facts",
+        "_heads",
         "_keep_alive",
         "_output",
         "_pace",
         "_paused",
         "_phase",
-        "_plain",
         "_request",
         "_requests",
         "_response",
-        "_seen",
         "_transport",
         "_unread",
         "_worker",
@@ -99,10 +97,9 @@ class Http1Connection(asyncio.Protocol):
         self._facts = facts
         self._transport: asyncio.Transport
         # This connection: what comes in.
-        self._plain = PlainHeads() if worker.config.engine == "fast" else None
+        self._heads = Heads(worker.config)
         self._phase = Phase.HEAD
         self._buffer = bytearray()
-        self._seen = 0
         self._eof = False
         self._paused = False
         self._requests = 0
@@ -288,17 +285,14 @@ class Http1Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ reading
 
     def _read_alone(self, data: bytes) -> bool:
-        """Begin a plain request that one read brought whole and alone, as most come: nothing is kept of it.
+        """Begin a plain request that one read brought alone: it is not even buffered.
 
         Returns:
             Whether it was one; else nothing has happened.
         """
-        if self._plain is None or self._buffer or self._phase not in _BETWEEN or self._output.full:
+        if self._buffer or self._phase not in _BETWEEN or self._output.full:
             return False
-        config = self._worker.config
-        if len(data) > config.max_head_bytes or data.find(HEAD_END) != len(data) - len(HEAD_END):
-            return False
-        request = self._plain.read(data, config.max_fields)
+        request = self._heads.read_alone(data)
         if request is None:
             return False
         self._output.gathering = True
@@ -339,38 +333,18 @@ class Http1Connection(asyncio.Protocol):
         return self._phase is Phase.CONTENT and self._read_content()
 
     def _read_head(self) -> bool:
-        buffer, config = self._buffer, self._worker.config
-        if not self._seen:
-            while buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: empty lines before a request are ignored.
-                del buffer[:2]
-        if not buffer:
-            return False
         try:
-            length = measure_head(buffer, self._seen, config.max_head_bytes)
-            if not length:
-                self._expect_rest_of_head()
-                return False
-            request = self._read(bytes(buffer[:length]))
+            request = self._heads.read(self._buffer)
         except StreamFault as fault:
             self._refuse(fault)
             return False
-        del buffer[:length]
-        self._seen = 0
-        self._begin(request)
-        return True
-
-    def _read(self, raw: bytes) -> Http1Request:
-        """Read a head: in the plain lane if there is one and it will, else with h11, which decides."""
-        config = self._worker.config
-        plain = self._plain.read(raw, config.max_fields) if self._plain is not None else None
-        return plain or read_head(raw, config)
-
-    def _expect_rest_of_head(self) -> None:
-        if self._buffer != b"\r":  # which may become an empty line
-            self._seen = len(self._buffer)
-        if self._phase is Phase.IDLE:
+        if request is not None:
+            self._begin(request)
+            return True
+        if self._phase is Phase.IDLE and self._buffer:
             self._phase = Phase.HEAD
             self._set_deadline(self._worker.config.head_timeout)
+        return False
 
     def _begin(self, request: Http1Request) -> None:
         """Make the exchange of a request, feed it what is here already, then start the application."""
