@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,22 @@ def test_an_upload_that_waits_for_100_continue(
         f"{secure.url}/digest",
     )
     assert answer.startswith("10 ")
+
+
+@pytest.mark.parametrize("flag", ["--http1.1", "--http2"])
+def test_an_answer_that_comes_before_the_upload_has_ended_is_seen(
+    needs_tool: NeedsTool, secure: ServerProcess, tmp_path: Path, flag: str
+) -> None:
+    upload = tmp_path / "upload"
+    upload.write_bytes(bytes(1024 * 1024))
+    arguments = (
+        "--no-fail",
+        "--write-out",
+        "%{http_code}",
+        "--header",
+        "expect:",
+        "--data-binary",
+        f"@{upload}",
+    )
+    answer = curl(needs_tool, secure, flag, *arguments, f"{secure.url}/nowhere")
+    assert answer == "there is no /nowhere\n404"

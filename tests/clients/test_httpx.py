@@ -53,3 +53,10 @@ async def test_a_stream_that_is_left_early_spoils_nothing(server: ServerProcess,
             async for _ in response.aiter_raw():
                 break
         assert (await visitor.get("/")).status_code == 200
+
+
+async def test_an_answer_that_comes_before_the_upload_has_ended_is_seen(server: ServerProcess) -> None:
+    async with client(server, "HTTP/2") as visitor:
+        for _ in range(3):
+            # As much as is drained; a client that sends on after that, as httpx does, loses the answer.
+            assert (await visitor.post("/nowhere", content=bytes(250_000))).status_code == 404

@@ -435,12 +435,25 @@ async def take_steps(connection: MemoryConnection, steps: list[Any]) -> list[Fra
     return await connection.reads()
 
 
+SMALL = {"max_streams": 3, "stream_window": 1000, "max_head_bytes": 1024}
+NARROW = SMALL | {
+    "max_resets": 2,
+    "max_control_frames": 20,
+    "max_requests_per_connection": 4,
+    "max_body": 300,
+    "max_drain": 200,
+    "body_timeout": 5.0,
+    "write_timeout": 10.0,
+}
+"""With these a client goes beyond every limit soon."""
+
+
 @settings(deadline=None, max_examples=EXAMPLES)
-@given(sessions())
+@given(sessions(), st.sampled_from([SMALL, NARROW]))
 async def test_no_sequence_of_frames_makes_the_server_fail_or_leaves_anything_behind(
-    steps: list[Any],
+    steps: list[Any], limits: dict[str, Any]
 ) -> None:
-    async with memory_connection(app, max_streams=3, stream_window=1000, max_head_bytes=1024) as connection:
+    async with memory_connection(app, **limits) as connection:
         connection.sends(PREFACE, Settings())
         frames = await take_steps(connection, steps)
         sent = [step for step in steps if not isinstance(step, str)]
@@ -456,8 +469,7 @@ async def test_no_sequence_of_frames_makes_the_server_fail_or_leaves_anything_be
 async def test_both_engines_give_the_same_answers_to_any_frames(steps: list[Any]) -> None:
     said = []
     for engine in ("reference", "fast"):
-        limits = {"max_streams": 3, "stream_window": 1000, "max_head_bytes": 1024}
-        async with memory_connection(app, engine=engine, **limits) as connection:
+        async with memory_connection(app, engine=engine, **SMALL) as connection:
             connection.sends(PREFACE, Settings())
             said.append([undated(frame) for frame in await take_steps(connection, steps)])
     assert said[0] == said[1]
