@@ -302,7 +302,7 @@ class Http2Connection(asyncio.Protocol):
             return
         if not self._slots.free(self._open_requests):
             self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
-            self._guard.log("max_streams", "a request was refused, too many are open")
+            self._guard.log("max_streams", f"HTTP/2 stream {stream_id}: refused, too many are open")
             self._guard.count_reset()
             return
         try:
@@ -576,7 +576,7 @@ class Http2Connection(asyncio.Protocol):
     def _note(self, where: str, fault: StreamFault | ConnectionFault) -> None:
         error_log.debug("%s %s: %d %s", format_address(self._facts.client), where, fault.code, fault)
         if fault.limit is not None:
-            self._guard.log(fault.limit, str(fault))
+            self._guard.log(fault.limit, f"HTTP/2 {where}: {fault}")
 
 
 if TYPE_CHECKING:

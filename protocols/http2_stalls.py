@@ -4,7 +4,8 @@ Nothing here is made per request or per stream: whoever notices that something w
 and from then on every stream of the connection is looked at, until nothing waits any more.
 
 Invariants:
-- What waits for us is never late: an application that does not read, a window that we did not give.
+- What waits for us is never late: an application that does not read, a window that we did not give, a
+  transport so full that we may not read either.
 - A few bytes now and then are no progress. What moves has to move at a least rate.
 """
 
@@ -161,7 +162,7 @@ class Http2Stalls:
         unfinished = self._machine.unfinished_head
         heads = {} if unfinished is None else {unfinished: 0}
         uploads = {stream: stream.received for stream in self._streams.values() if stream.awaits_content}
-        held_back = self._machine.inbound_flow_control_window < _LEAST_WINDOW
+        held_back = self._sender.full or self._machine.inbound_flow_control_window < _LEAST_WINDOW
         answered = dict.fromkeys(self._answered, 0)
         for stream in self._uploads.late(now, {} if held_back else uploads):
             reason = "the content comes too slowly"

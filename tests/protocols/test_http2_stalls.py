@@ -232,6 +232,22 @@ async def test_a_window_that_siblings_have_used_up_is_not_the_fault_of_the_clien
         await turns()
 
 
+async def test_content_that_is_not_read_because_the_transport_is_full_is_not_late() -> None:
+    reader, pour = Reader(), Pour()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (reader if scope["method"] == "POST" else pour)(scope, receive, send)
+
+    async with memory_connection(app, body_timeout=30.0, write_timeout=60.0) as connection:
+        await begin(connection, {4: 2**30})
+        connection.sends(WindowUpdate(0, 2**30), Headers(1, POST), Headers(3, GET, end_stream=True))
+        await turns()
+        connection.clock.advance(50)
+        assert status(await connection.reads(), 1) == []
+        connection.clock.advance(32)
+        assert status(await connection.reads(), 1) == [b"408"]
+
+
 async def test_a_websocket_that_says_nothing_is_not_late() -> None:
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
