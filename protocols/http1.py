@@ -445,6 +445,7 @@ class Http1Connection(asyncio.Protocol):
         )
 
     async def _wait_room(self, descriptor: int) -> None:
+        self._output.progress()  # from now on
         self._set_deadline(self._worker.config.write_timeout)
         try:
             await self._output.wait_room(descriptor)
