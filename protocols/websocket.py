@@ -10,6 +10,7 @@ import binascii
 from collections.abc import Iterator
 from functools import partial
 from io import StringIO
+from itertools import chain
 from typing import Any, Final
 
 import wsproto.events
@@ -131,6 +132,9 @@ class WebSocketCodec:
         """Return the next event, or None when more bytes are needed."""
         while not self._violated:
             for event in self._events:
+                if self._heads.too_big and not self._too_big:  # by its head, whatever the rest may be
+                    self._events = chain((event,), self._events)
+                    return self._refuse_frame()
                 found = self._translate(event)
                 if found is not None:
                     return found
@@ -189,8 +193,6 @@ class WebSocketCodec:
         return Close(int(event.code), event.reason or "")
 
     def _assemble(self, event: wsproto.events.Message[Any]) -> str | bytes | Crumb | TooBig | None:
-        if self._heads.too_big and not self._too_big:
-            return self._refuse_frame()
         found = None if self._too_big else self._add(event)
         if found is None and event.frame_finished and self._heads.crumb:
             return Crumb()

@@ -262,6 +262,18 @@ def test_a_frame_too_big_is_not_delivered_although_it_came_whole() -> None:
     assert events_of(codec, data) == [too_big_frame(125), Crumb(), Ping(b"")]
 
 
+def test_a_frame_too_big_is_refused_before_it_is_found_malformed() -> None:
+    data = frame(TEXT, b"\xff" * 126)
+    whole = events_of(plain(max_frame=125), data)
+
+    assert whole[0] == too_big_frame(125)
+    assert [type(event) for event in whole] == [TooBig, Violation]
+    assert [type(event) for event in events_of(plain(max_frame=125), data[:8], data[8:])] == [
+        TooBig,
+        Violation,
+    ]
+
+
 def test_a_frame_too_big_that_is_empty_when_inflated_is_refused_all_the_same() -> None:
     codec = deflating(max_message=MAX_FRAME)
     nothing = b"\0\0\0\xff\xff" * (MAX_FRAME // 5) + b"\0"  # stored blocks of no bytes (RFC 1951, 3.2.4)
