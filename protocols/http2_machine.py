@@ -81,6 +81,7 @@ _CLASS_NAME: Final = re.compile(r"[a-z][A-Z]")
 # Frames that are taken before others get their turn: a read may hold tens of thousands, and each may be
 # a request. Half of them are as many requests, with their resets, as HTTP/1 begins in a turn.
 _FRAMES_PER_TURN: Final = 64
+_FRAME_HEADER_BYTES: Final = 9  # RFC 9113, 4.1
 _DEFAULT_WINDOW: Final = 65_535  # RFC 9113, 6.9.2
 # What hpack raises for a block that it cannot decompress.
 _UNDECODABLE: Final = (HPACKError, IndexError, TypeError, UnicodeDecodeError)
@@ -206,9 +207,13 @@ class Http2Machine(H2Connection):
                 if count == _FRAMES_PER_TURN:
                     self.behind = True
                     return
-            # h2 looks at the length of a frame when it has all of it, which may be 16 MiB.
+            # h2 looks at the length of a frame when it has all of it, which may be 16 MiB. Once the header is
+            # whole and no sooner, so that what else is wrong with it counts first however it comes.
             unfinished = buffer._data  # noqa: SLF001
-            if len(unfinished) >= 3 and int.from_bytes(unfinished[:3]) > buffer.max_frame_size:
+            if (
+                len(unfinished) >= _FRAME_HEADER_BYTES
+                and int.from_bytes(unfinished[:3]) > buffer.max_frame_size
+            ):
                 raise FrameTooLargeError("the frame is larger than SETTINGS_MAX_FRAME_SIZE")
         except InvalidPaddingError as error:
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "invalid padding") from error

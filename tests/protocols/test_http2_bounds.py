@@ -85,7 +85,7 @@ async def test_the_table_for_our_heads_stays_small_whatever_the_client_offers() 
 async def test_a_frame_that_is_too_large_is_refused_before_it_has_come() -> None:
     async with memory_connection(hello) as connection:
         await open_wide(connection)
-        connection.sends((2**24 - 1).to_bytes(3))
+        connection.sends((2**24 - 1).to_bytes(3) + bytes(6))
         assert connection.transport.ended
 
 
