@@ -38,8 +38,8 @@ compliance: $(VENV)/.installed $(VENV)/.test-tools  ## prove conformance, write 
 attack: $(VENV)/.installed $(VENV)/.test-tools $(if $(PEER),.tools/bench/.installed)  ## attack a server in all ways, write docs/security.md (8 minutes), PEER=uvicorn
 	PYTHONPATH=tests $(BIN)/python -P -m attacks $(if $(PEER),--peer $(PEER)) $(if $(ATTACK),--attack $(ATTACK))
 
-fuzz: $(VENV)/.installed $(VENV)/.test-tools  ## fuzz HTTP/1 for FUZZ_SECONDS, then HTTP/2 for FUZZ_EXAMPLES
-	cd tests && ../$(BIN)/python -m compliance.http1_fuzz $(FUZZ_SECONDS)
+fuzz: $(VENV)/.installed $(VENV)/.test-tools  ## fuzz each parser for FUZZ_SECONDS, then HTTP/2 with FUZZ_EXAMPLES of frames
+	cd tests && ../$(BIN)/python -m compliance.fuzz $(FUZZ_SECONDS)
 	ALPHORN_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -o timeout=0 tests/protocols/test_http2_any_bytes.py
 
 bench: $(VENV)/.installed .tools/bench/.installed  ## measure beside other servers, BENCH_OPTIONS="--quick --work hello"

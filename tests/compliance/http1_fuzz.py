@@ -1,23 +1,15 @@
-"""Fuzzing HTTP/1: seeds are mangled and held as conversations, and what holds of all of them is checked.
+"""Fuzzing HTTP/1: inputs are held as conversations, and what holds of all of them is checked.
 
 Of any bytes, in any pieces, with any application, client and point in time:
 - no exception escapes;
 - no task, connection or deadline is left when the client has gone and time has passed;
 - what the server says is a sequence of responses, at most one for each request and one refusal;
 - the requests that the application sees whole are those that h11 reads from the same bytes.
-
-`python -m compliance.http1_fuzz SECONDS [SEED]` in tests/ goes on for as long as it is told. An input that
-fails is written beside this file, to be added to corpus/http1 once it is understood: all of those
-are seeds, like the rows of the corpus.
 """
 
 import asyncio
-import logging
 import random
-import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import h11
@@ -25,9 +17,8 @@ import h11
 from alphorn.core.asgi import Receive, Scope, Send
 from support.http1_peer import Http1Peer
 
+from .fuzzing import Fuzzer, kept, pieces_of
 from .http1_corpus_run import CASES, SETTINGS
-
-CORPUS = Path(__file__).parent / "corpus" / "http1"
 
 TOKENS = (
     *(b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b";", b",", b'"', b"=", b"%", b"0", b"5", b"\xff"),
@@ -57,45 +48,9 @@ class Sight(NamedTuple):
 
 def seeds() -> list[bytes]:
     """All inputs to begin with; good ones several times, for most of the others end a conversation."""
-    kept = [path.read_bytes() for path in sorted(CORPUS.glob("*.raw"))]
     good = [case.raw for case in CASES if not case.closes]
     bad = [case.raw for case in CASES if case.closes and len(case.raw) < 4000]
-    return kept * 20 + good * 5 + bad
-
-
-# ---------------------------------------------------------------------- inputs
-
-
-def mangled(chance: random.Random, all_seeds: Sequence[bytes]) -> bytes:
-    """Return seeds, one behind the other, with a few things changed, and perhaps cut short."""
-    data = b"".join(chance.choice(all_seeds) for _ in range(chance.randint(1, 3)))
-    if chance.random() < 0.3:
-        data = data[: chance.randint(0, len(data))]
-    for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
-        start = chance.randint(0, len(data))
-        end = min(len(data), start + chance.choice((0, 1, 2, 8, 64)))
-        middle = data[start:end]
-        change = chance.randint(0, 5)
-        if change == 0:
-            middle = b""
-        elif change == 1:
-            middle = middle * chance.randint(2, 5)
-        elif change == 2:
-            middle = chance.randbytes(len(middle))
-        elif change == 3:
-            middle = bytes(byte ^ 1 << chance.randint(0, 7) for byte in middle)
-        else:
-            middle = chance.choice(TOKENS) + middle[chance.randint(0, 1) :]
-        data = data[:start] + middle + data[end:]
-    return data
-
-
-def pieces_of(chance: random.Random, data: bytes) -> list[bytes]:
-    """Return the data cut at random, in one piece as often as not."""
-    if chance.random() < 0.5:
-        return [data]
-    places = sorted(chance.randint(0, len(data)) for _ in range(chance.randint(1, 12)))
-    return [data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True)]
+    return kept("http1") * 20 + good * 5 + bad
 
 
 # ---------------------------------------------------------------------- both ends
@@ -296,42 +251,4 @@ def _known(method: str) -> str:
     return method if method == "HEAD" else "GET"
 
 
-# ---------------------------------------------------------------------- running
-
-
-async def fuzz(first_seed: int, is_over: Callable[[int], bool]) -> int:
-    """Hold conversations until it is over.
-
-    Args:
-        first_seed: Of the first; the others count on.
-        is_over: Told how many were held.
-
-    Returns:
-        How many were held.
-    """
-    all_seeds = seeds()
-    held = 0
-    while not is_over(held):
-        seed = first_seed + held
-        data = mangled(random.Random(seed), all_seeds)
-        try:
-            await check(data, seed)
-        except BaseException:
-            failed = Path(__file__).with_name(f"failed-{seed}.raw")
-            failed.write_bytes(data)
-            print(f"seed {seed} fails, see {failed}")
-            raise
-        held += 1
-    return held
-
-
-def main(seconds: str = "60", seed: str = "0") -> None:
-    """Fuzz for some seconds, from a seed."""
-    logging.disable()
-    end = time.monotonic() + float(seconds)
-    held = asyncio.run(fuzz(int(seed) or time.time_ns(), lambda _: time.monotonic() > end))
-    print(f"{held} conversations, and everything held")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+FUZZER = Fuzzer("http1", seeds(), TOKENS, check)

@@ -5,24 +5,22 @@ For hours: `ALPHORN_FUZZ_EXAMPLES=1000000 pytest -o timeout=0 tests/protocols/te
 
 import os
 import sys
-from typing import Any
 
 import hpack
 import pytest
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import decode_huffman as hpack_decode_huffman
-from hpack.table import HeaderTable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alphorn.core.asgi import Field, Fields
 from alphorn.protocols import hpack_codec
-from alphorn.protocols.hpack_codec import HpackDecoder, HpackEncoder
+from alphorn.protocols.hpack_codec import HpackDecoder
 from alphorn.protocols.hpack_huffman import decode_huffman
+from support.hpack_pair import MAX_LIST, Coders, Decoders, table_of
 
 EXAMPLES = int(os.environ.get("ALPHORN_FUZZ_EXAMPLES", "200"))
-MAX_LIST = 2000
 
 huffman = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
 
@@ -117,11 +115,6 @@ APPENDIX_C: dict[str, tuple[list[str], list[tuple[Fields, Fields]]]] = {
 }
 
 
-def table_of(decoder: HpackDecoder) -> Fields:
-    """The dynamic table, the newest entry first."""
-    return [field for field, _ in decoder._table[HeaderTable.STATIC_TABLE_LENGTH + 1 :]]
-
-
 @pytest.mark.parametrize(("blocks", "expected"), APPENDIX_C.values(), ids=APPENDIX_C)
 def test_the_examples_of_the_rfc_are_decoded(
     blocks: list[str], expected: list[tuple[Fields, Fields]]
@@ -150,52 +143,6 @@ values = st.sampled_from([b"", b"/", b"200", b"v", b"w" * 126, b"x" * 127, b"y" 
 )
 marked_fields = st.tuples(names, values, st.booleans())  # and whether it is never to be indexed
 sizes = st.sampled_from([0, 31, 32, 40, 100, 256, 800, 4096]) | st.integers(0, 9000)
-
-
-class Decoders:
-    """Our decoder and hpack's, on the same connection.
-
-    Attributes:
-        failed: Whether a block was refused: then nothing is to be compared any more.
-    """
-
-    def __init__(self) -> None:
-        self.ours = HpackDecoder(MAX_LIST)
-        self.theirs = hpack.Decoder(MAX_LIST)
-        self.failed = False
-
-    def allow(self, size: int) -> None:
-        """Allow the client a table of another size."""
-        self.ours.max_allowed_table_size = self.theirs.max_allowed_table_size = size
-
-    def decode(self, block: bytes) -> Any:
-        """Decode with both; return the list, or the kind of error."""
-        theirs: Any
-        ours: Any
-        try:
-            theirs = [tuple(field) for field in self.theirs.decode(block, raw=True)]
-        except hpack.HPACKError as error:
-            theirs = kind_of(error)
-        try:
-            ours = self.ours.decode(block, raw=True)
-        except hpack.HPACKError as error:
-            ours = kind_of(error)
-        assert ours == theirs
-        if isinstance(ours, list):
-            assert all(type(name) is type(value) is bytes for name, value in ours)
-            table = self.theirs.header_table
-            assert table_of(self.ours) == list(table.dynamic_entries)
-            assert self.ours._table_bytes == table._current_size
-            assert self.ours.header_table_size == table.maxsize
-        else:
-            self.failed = True
-        return ours
-
-
-def kind_of(error: hpack.HPACKError) -> type:
-    """What an error means for the connection: h2 tells the oversized from the invalid."""
-    kinds = (hpack.OversizedHeaderListError, hpack.InvalidTableSizeError, hpack.HPACKDecodingError)
-    return next(kind for kind in kinds if isinstance(error, kind))
 
 
 @given(
@@ -360,34 +307,6 @@ def test_a_string_too_large_to_be_remembered_is_decoded_each_time() -> None:
 
 
 # ---------------------------------------------------------------------- encoding
-
-
-class Coders:
-    """Our encoder and hpack's decoder, on the same connection."""
-
-    def __init__(self) -> None:
-        self.encoder = HpackEncoder()
-        self.decoder = hpack.Decoder(2**20)
-
-    def allow(self, size: int) -> None:
-        """Allow another table, as the client's SETTINGS do."""
-        self.encoder.header_table_size = size
-        self.decoder.max_allowed_table_size = size
-
-    def passes(self, fields: Fields) -> bytes:
-        """Encode, decode and compare, the tables as well; return the block."""
-        block = self.encoder.encode(fields)
-        decoded = list(self.decoder.decode(block, raw=True))
-        assert decoded == fields
-        for field, got in zip(fields, decoded, strict=True):
-            secret = isinstance(field, hpack.NeverIndexedHeaderTuple) or field[0] in hpack_codec._SECRET
-            if secret and field not in HeaderTable.STATIC_TABLE:
-                assert isinstance(got, hpack.NeverIndexedHeaderTuple)
-        table = self.decoder.header_table
-        assert [field for field, _ in reversed(self.encoder._table)] == list(table.dynamic_entries)
-        assert self.encoder._table_bytes == table._current_size <= self.encoder.header_table_size
-        assert self.encoder._numbers.keys() == set(table.dynamic_entries)
-        return block
 
 
 secret_names = st.sampled_from([b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"])

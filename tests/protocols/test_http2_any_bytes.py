@@ -5,7 +5,6 @@ For hours: `ALPHORN_FUZZ_EXAMPLES=1000000 pytest -o timeout=0 tests/protocols/te
 
 import os
 import struct
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +12,6 @@ from h2.errors import ErrorCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphorn.core.asgi import Receive, Scope, Send
 from support.exchange import Fields
 from support.frames import (
     GET,
@@ -33,96 +31,12 @@ from support.frames import (
     WindowUpdate,
     priority_update,
 )
-from support.http2_memory import ApplicationMistake, MemoryConnection, memory_connection, turns
+from support.http2_memory import memory_connection, turns
 from support.http2_requests import EXTENDED, GOOD, MALFORMED, replacing
+from support.http2_whims import BEHAVIOURS, NARROW, SMALL, Judge, app, take_steps, undated
 
 WINDOW = 65_535
 EXAMPLES = int(os.environ.get("ALPHORN_FUZZ_EXAMPLES", "300"))
-
-# ---------------------------------------------------------------------- applications
-
-
-async def receive_all(receive: Receive) -> bytes:
-    """Receive the content of a request, or what comes of it."""
-    body = b""
-    while (message := await receive())["type"] == "http.request":
-        body += message["body"]
-        if not message["more_body"]:
-            break
-    return body
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the content of the request."""
-    body = await receive_all(receive)
-    await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
-    await send({"type": "http.response.body", "body": scope["raw_path"] + b" " + body})
-    await send({"type": "http.response.trailers", "headers": [(b"x-length", b"%d" % len(body))]})
-
-
-async def refuse(scope: Scope, _receive: Receive, send: Send) -> None:
-    """Answer at once, whatever is still to come."""
-    if "http.response.early_hint" in scope["extensions"]:
-        await send({"type": "http.response.early_hint", "links": [b"</a.css>"]})
-    await send({"type": "http.response.start", "status": 403, "headers": []})
-    await send({"type": "http.response.body", "body": b"no"})
-
-
-async def pour(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """Send more than any window takes."""
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    for _ in range(8):
-        await send({"type": "http.response.body", "body": bytes(50_000), "more_body": True})
-    await send({"type": "http.response.body"})
-
-
-async def push(scope: Scope, receive: Receive, send: Send) -> None:
-    """Promise something, where the client lets us."""
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    if "http.response.push" in scope["extensions"]:
-        await send({"type": "http.response.push", "path": "/1", "headers": []})
-        await receive()
-        await send({"type": "http.response.push", "path": "/2", "headers": []})
-    await send({"type": "http.response.body", "body": b"parent"})
-
-
-async def crash(_scope: Scope, receive: Receive, send: Send) -> None:
-    """Fail in the middle."""
-    await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"half", "more_body": True})
-    await receive()
-    raise ApplicationMistake
-
-
-async def wait(_scope: Scope, receive: Receive, _send: Send) -> None:
-    """Never answer."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Echo, or deny."""
-    if scope["path"] != "/0":
-        await send({"type": "websocket.close"})
-        return
-    await receive()
-    await send({"type": "websocket.accept"})
-    while (message := await receive())["type"] == "websocket.receive":
-        await send({**message, "type": "websocket.send"})
-
-
-BEHAVIOURS = [echo, refuse, pour, push, crash, wait]
-
-
-async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Behave as the path says."""
-    if scope["type"] == "websocket":
-        await websocket(scope, receive, send)
-    else:
-        number = int(scope["path"].strip("/*") or 0)
-        await BEHAVIOURS[number % len(BEHAVIOURS)](scope, receive, send)
-
 
 # ---------------------------------------------------------------------- any split
 
@@ -365,87 +279,10 @@ def sessions(draw: st.DrawFn) -> list[Any]:
     return client.steps
 
 
-class Judge:
-    """Holds what the server says against what it may say."""
-
-    def __init__(self) -> None:
-        self._over: set[int] = set()
-        self._headed: set[int] = set()
-
-    def hear(self, frames: list[Frame], allowed: int) -> None:
-        """Check all that the server has said.
-
-        Args:
-            frames: Of the whole connection.
-            allowed: How much DATA the window of the connection was good for.
-        """
-        for frame in frames:
-            match frame:
-                case Headers(stream_id=number, fields=fields, end_stream=end):
-                    assert number not in self._over, f"HEADERS on stream {number}, which has ended"
-                    if dict(fields).get(b":status", b"")[:1] != b"1":
-                        self._headed.add(number)
-                    self._end(number, end=end)
-                case Data(stream_id=number, data=data, end_stream=end):
-                    assert number in self._headed, f"DATA before the head of stream {number}"
-                    assert number not in self._over, f"DATA on stream {number}, which has ended"
-                    allowed -= len(data)
-                    self._end(number, end=end)
-                case PushPromise(stream_id=number):
-                    assert number not in self._over, f"a promise on stream {number}, which has ended"
-                case RstStream(stream_id=number):
-                    self._end(number, end=True)
-        assert allowed >= 0, "more DATA than the window of the connection"
-
-    def _end(self, number: int, *, end: bool) -> None:
-        if end:
-            self._over.add(number)
-
-
 def window_of(frames: list[Frame | bytes]) -> int:
     """How much DATA the client has allowed on the connection, at the most."""
     updates = [frame for frame in frames if isinstance(frame, WindowUpdate) and frame.stream_id == 0]
     return WINDOW + sum(update.increment for update in updates)
-
-
-def undated(frame: Frame) -> Frame:
-    """A frame without the time."""
-    if not isinstance(frame, Headers):
-        return frame
-    return replace(frame, fields=[field for field in frame.fields if field[0] != b"date"])
-
-
-async def take_steps(connection: MemoryConnection, steps: list[Any]) -> list[Frame]:
-    """Let things happen, in this order; return what the server said."""
-    for step in steps:
-        match step:
-            case "turn":
-                await turns()
-            case "read":
-                await connection.reads()
-            case "shutdown":
-                if not connection.transport.is_closing() and not connection.transport.ended:
-                    connection.server.shutdown()
-            case "time":
-                connection.clock.advance(7)
-            case "hang_up":
-                connection.transport.hang_up()
-            case _:
-                connection.sends(step)
-    return await connection.reads()
-
-
-SMALL = {"max_streams": 3, "stream_window": 1000, "max_head_bytes": 1024}
-NARROW = SMALL | {
-    "max_resets": 2,
-    "max_control_frames": 20,
-    "max_requests_per_connection": 4,
-    "max_body": 300,
-    "max_drain": 200,
-    "body_timeout": 5.0,
-    "write_timeout": 10.0,
-}
-"""With these a client goes beyond every limit soon."""
 
 
 @settings(deadline=None, max_examples=EXAMPLES)
