@@ -97,11 +97,11 @@ class Http2Stalls:
         "_clock",
         "_connection",
         "_heads",
+        "_lingering",
         "_machine",
         "_sender",
         "_streams",
         "_transport",
-        "_unread",
         "_uploads",
         "_window",
         "_windows",
@@ -136,7 +136,7 @@ class Http2Stalls:
         self._uploads: Laggards[Http2Stream] = Laggards(
             config.body_timeout, config.body_timeout * config.body_min_rate
         )
-        self._unread: Laggards[int] = Laggards(config.linger_timeout)
+        self._lingering: Laggards[int] = Laggards(config.linger_timeout)
         least = config.write_timeout * LEAST_RATE
         self._windows: Laggards[Http2Stream] = Laggards(config.write_timeout, least)
         self._window: Laggards[None] = Laggards(config.write_timeout, least)
@@ -169,7 +169,7 @@ class Http2Stalls:
             self._connection.give_up(
                 stream, StreamFault(HTTPStatus.REQUEST_TIMEOUT, reason, limit="body_min_rate")
             )
-        for stream_id in self._unread.late(now, answered):
+        for stream_id in self._lingering.late(now, answered):
             self._connection.stop_upload(stream_id)
         if self._heads.late(now, heads):
             self._connection.fail(_calm("a field block takes too long", "head_timeout"))
