@@ -555,7 +555,7 @@ class Http1Connection(asyncio.Protocol):
         unread = self._paused or bool(self._buffer) or self._phase is Phase.CONTENT
         hear_out = not self._eof and (hear_out or unread)
         self._let_go()
-        Lingering(self._transport, self._worker, self._facts.limited_client, hear_out=hear_out)
+        Lingering(self._transport, self._worker, self._facts, hear_out=hear_out)
 
     def _cut(self) -> None:
         """Close in the middle of a response, so that it cannot be taken for complete."""

@@ -560,7 +560,7 @@ class Http2Connection(asyncio.Protocol):
         data = self._machine.data_to_send()
         if not self._transport.is_closing():
             self._transport.write(data)
-        Lingering(self._transport, self._worker, self._facts.limited_client)
+        Lingering(self._transport, self._worker, self._facts)
 
     def _leave(self) -> None:
         self._phase = Phase.CLOSED

@@ -13,10 +13,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from ..core.asgi import Address
 from ..core.clock import NEVER, Timed
 from ..core.exchange import Connection
 from ..core.limits import LEAST_RATE
+from ..core.scope import ConnectionFacts
 from ..core.worker import Worker
 
 _SHUTDOWN_SECONDS: Final = 1.0  # what a client gets when the server waits for nothing else
@@ -28,25 +28,25 @@ class Lingering(asyncio.Protocol):
     __slots__ = ("_client", "_dropped", "_transport", "_unread", "_worker", "deadline")
 
     def __init__(
-        self, transport: asyncio.Transport, worker: Worker, client: Address | None, *, hear_out: bool = True
+        self, transport: asyncio.Transport, worker: Worker, facts: ConnectionFacts, *, hear_out: bool = True
     ) -> None:
         """Begin to close.
 
         Args:
             transport: The connection's.
             worker: The connection's.
-            client: The connection's.
+            facts: The connection's.
             hear_out: Whether the client may still be sending, and is listened to for a while.
         """
         self._transport = transport
         self._worker = worker
-        self._client = client
+        self._client = facts.client
         self._dropped = 0
         self._unread = transport.get_write_buffer_size()
         self.deadline = worker.clock.now() + self._patience()
         if worker.closing:
             self.shutdown()
-        worker.join(self, client)
+        worker.join(self, facts.limited_client)
         worker.clock.watch(self)
         transport.set_protocol(self)
         if transport.is_closing():
