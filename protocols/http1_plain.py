@@ -33,8 +33,10 @@ _ODD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
 _MAX_KNOWN_LINES: Final = 64
 _MAX_KNOWN_LENGTH: Final = 1024  # of a line, in bytes
 _STATUS_LINES: Final = {
-    status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items() if status >= 200
+    status: b"HTTP/1.1 %d %b" % (status, reason) for status, reason in REASONS.items() if status >= 200
 }
+_LINE: Final = b": ".join  # makes a field line of a field
+_ONLY_HOST: Final = (0, True)  # what `_read_framing` makes of a Host field alone
 _WITHOUT_CONTENT: Final = frozenset((204, 304))  # RFC 9112, 6.3
 
 
@@ -71,12 +73,15 @@ class PlainHeads:
                 if field[0] in _FRAMING:
                     framing.append(field)
             fields.append(field)
-        method, target = parts.groups()
-        if method not in _METHODS:
+        framed = _ONLY_HOST if framing == [self._host] else _read_framing(framing)
+        method = _METHODS.get(parts[1])
+        if framed is None or method is None:
             return None
-        path, _, query = target.partition(b"?")
-        head = RequestHead(_METHODS[method], path, query, fields, "1.1")
-        return _plain_request(head, framing)
+        length, keep_alive = framed
+        path, _, query = parts[2].partition(b"?")
+        head = RequestHead(method, path, query, fields, "1.1")
+        content = PlainContent(length) if length else NO_CONTENT
+        return Http1Request(head, content, PlainResponse(method), keep_alive, False)
 
     def _learn(self, line: bytes) -> Field | None:
         """Check a field line that is new on this connection; None if it is for h11."""
@@ -100,8 +105,8 @@ class PlainHeads:
         return field
 
 
-def _plain_request(head: RequestHead, framing: Fields) -> Http1Request | None:
-    """Make the request, unless what is said about its framing is not plain."""
+def _read_framing(framing: Fields) -> tuple[int, bool] | None:
+    """Return the length of the content in bytes, and whether another request may follow; None if not plain."""
     length: int | None = None
     keep_alive = True
     hosts = 0
@@ -112,16 +117,11 @@ def _plain_request(head: RequestHead, framing: Fields) -> Http1Request | None:
             if length is not None or not LENGTH.fullmatch(value):
                 return None
             length = int(value)
-        else:
-            option = value.lower()
-            if option == b"close":
-                keep_alive = False
-            elif option != b"keep-alive":
-                return None
-    if hosts != 1:
-        return None
-    content = PlainContent(length) if length else NO_CONTENT
-    return Http1Request(head, content, PlainResponse(head.method), keep_alive=keep_alive, upgrade=False)
+        elif value.lower() == b"close":
+            keep_alive = False
+        elif value.lower() != b"keep-alive":
+            return None
+    return (length or 0, keep_alive) if hosts == 1 else None
 
 
 class NoContent:
@@ -192,30 +192,27 @@ class PlainResponse:
             return _chunk(body) + b"0\r\n\r\n" if end else _chunk(body)
         self.begun = True
         status, fields, _ = head
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        lines += [b"%b: %b\r\n" % field for field in fields]
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, *map(_LINE, fields)]
         if close:
-            lines.append(b"connection: close\r\n")
+            lines.append(b"connection: close")
         # Where the core knows the length, it has put it last.
         if not (status in _WITHOUT_CONTENT or _is_measured(fields)):
-            lines.append(b"Transfer-Encoding: chunked\r\n")
+            lines.append(b"Transfer-Encoding: chunked")
             if self._method != "HEAD":
                 self._chunked = True
                 body = _chunk(body) + b"0\r\n\r\n" if end else _chunk(body)
-        lines.append(b"\r\n")
-        lines.append(body)
-        return b"".join(lines)
+        lines += (b"", body)
+        return b"\r\n".join(lines)
 
     def encode_informational(self, status: int, fields: Fields) -> bytes:
         """Return the bytes of a 1xx head."""
-        section = b"".join([b"%b: %b\r\n" % field for field in fields])
-        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, REASONS[status], section)
+        return b"\r\n".join((b"HTTP/1.1 %d %b" % (status, REASONS[status]), *map(_LINE, fields), b"", b""))
 
     def encode_trailers(self, fields: Fields) -> bytes:
         """Return the bytes of the end; only chunks have a place for trailers (RFC 9112, 7.1.2)."""
         if not self._chunked:
             return b""
-        return b"".join([b"0\r\n", *[b"%b: %b\r\n" % field for field in fields], b"\r\n"])
+        return b"\r\n".join((b"0", *map(_LINE, fields), b"", b""))
 
     def encode_around(self, length: int) -> tuple[bytes, bytes]:
         """Return the bytes before and after `length` bytes of body that are sent by somebody else."""
