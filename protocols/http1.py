@@ -69,6 +69,7 @@ class Http1Connection(asyncio.Protocol):
     """One HTTP/1 connection: asyncio's protocol, the server's `Connection`, the core's `Stream`."""
 
     __slots__ = (
+        "_behind",
         "_buffer",
         "_drained",
         "_eof",
@@ -100,6 +101,7 @@ class Http1Connection(asyncio.Protocol):
         self._heads = Heads(worker.config)
         self._phase = Phase.HEAD
         self._buffer = bytearray()
+        self._behind = False  # chunks are left for another turn
         self._eof = False
         self._paused = False
         self._requests = 0
@@ -368,7 +370,8 @@ class Http1Connection(asyncio.Protocol):
         exchange.start()
 
     def _read_content(self) -> bool:
-        if not self._buffer:
+        before = len(self._buffer)
+        if not before:
             return False
         try:
             data = self._request.content.read(self._buffer)
@@ -376,6 +379,10 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(fault)
             return False
         self._take_content(data)
+        # Of very many chunks it takes some at a time; when it takes nothing, it waits for more.
+        self._behind = self._phase is Phase.CONTENT and 0 < len(self._buffer) < before
+        if self._behind:
+            self._worker.loop.call_soon(self._pump)
         return self._phase is not Phase.CONTENT
 
     def _take_content(self, data: bytes) -> None:
@@ -406,8 +413,8 @@ class Http1Connection(asyncio.Protocol):
 
     def _end_input(self) -> None:
         """Act on the end of the client's sending, when everything before it has been dealt with."""
-        if self._phase is Phase.IDLE and self._buffer:
-            return  # pipelined requests that have yet to begin
+        if (self._phase is Phase.IDLE and self._buffer) or (self._phase is Phase.CONTENT and self._behind):
+            return  # pipelined requests that have yet to begin, chunks that have yet to be read
         if self._exchange is not None and self._phase is not Phase.CONTENT:
             self._exchange.feed_eof()
         else:
@@ -418,7 +425,7 @@ class Http1Connection(asyncio.Protocol):
         if self._eof or self._phase is Phase.CLOSED:
             return
         waiting = self._unread
-        if self._output.full or self._phase is Phase.ANSWERING or self._phase is Phase.IDLE:
+        if self._output.full or self._behind or self._phase is Phase.ANSWERING or self._phase is Phase.IDLE:
             waiting += len(self._buffer)
         window = self._worker.config.stream_window
         if waiting >= window and not self._paused:

@@ -29,6 +29,8 @@ _CHUNK_LINE: Final = re.compile(
 )
 _MAX_CHUNK: Final = 2**63 - 1  # what others count in; larger is an attack, not an upload
 _MAX_LINE: Final = 8 * 1024  # nginx: large_client_header_buffers 8k, likewise per line
+# Chunks may be a byte each. After so many sizes, contents and ends it is the turn of others.
+_STEPS_PER_READ: Final = 600
 _MAX_EXTENSIONS: Final = 16 * 1024  # of one request, in bytes; Node: 16 KiB
 # RFC 9110, 6.5.1: fields for framing and routing never stand in a trailer section.
 _NEVER_TRAILERS: Final = frozenset(
@@ -69,7 +71,7 @@ class FramedContent(ABC):
         """
 
     def read(self, buffer: bytearray) -> bytes:
-        """Take from the front of the buffer what belongs to this content, and decode it.
+        """Take from the front of the buffer what belongs to this content, and decode it; of many chunks, some.
 
         Raises:
             StreamFault: With the status to answer. The connection cannot be used any further.
@@ -115,9 +117,9 @@ class ChunkedContent(FramedContent):
         self._trailer_fields = 0
 
     def _admit(self, buffer: bytearray) -> bytes:
-        pieces = []
+        pieces: list[bytes] = []
         # Each step takes something from the buffer, or finds that what is there is not enough for it.
-        while self._step is not None and buffer:
+        while self._step is not None and buffer and len(pieces) < _STEPS_PER_READ:
             before = len(buffer)
             pieces.append(self._step(self, buffer))
             if len(buffer) == before:
