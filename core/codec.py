@@ -51,7 +51,11 @@ class Crumb(NamedTuple):
     """A frame with next to nothing in it that ends no message, or one that is dropped."""
 
 
-Event: TypeAlias = str | bytes | Ping | Pong | Crumb | Close | Violation | TooBig
+class Pause(NamedTuple):
+    """So much was inflated, of a message that goes on, that it is the turn of others."""
+
+
+Event: TypeAlias = str | bytes | Ping | Pong | Crumb | Pause | Close | Violation | TooBig
 """A whole text message, a whole binary message, or what is none."""
 
 

@@ -11,7 +11,7 @@ Invariants:
   first; then the application gets its chance to answer.
 - After our close frame, only the client's is of interest.
 - What costs us time and is no message (pings, pongs, crumbs of messages) is counted, for no application
-  that is slow holds it back.
+  that is slow holds it back; it is dealt with in turns with others, and so is what inflates to much.
 """
 
 # ruff: noqa: SLF001 - the table at the end is a part of the class
@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 
 from .asgi import Address, Message, Scope
 from .clock import NEVER
-from .codec import Close, Codec, Crumb, Handshake, Ping, Pong, TooBig, Violation
+from .codec import Close, Codec, Crumb, Handshake, Pause, Ping, Pong, TooBig, Violation
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, Stream, Waiters
 from .http import HttpExchange
@@ -36,6 +36,8 @@ from .worker import Worker
 _HIGH: Final = 64 * 1024
 # Unpacked in some 10 ms: a read of 256 KiB has 40,000 of the smallest, and others want their turn.
 _MANY: Final = 1024
+# What is no message is dealt with in turns as well: a ping costs twice as much as a small message.
+_CONTROLS_PER_TURN: Final = 64
 
 # Close codes (RFC 6455, 7.4.1; 1012: the IANA registry).
 _NORMAL, _ABNORMAL, _POLICY, _TOO_BIG, _INTERNAL_ERROR, _RESTART = 1000, 1006, 1008, 1009, 1011, 1012
@@ -70,6 +72,7 @@ class WebSocketExchange:
         "_early",
         "_handshake",
         "_messages",
+        "_parse_due",
         "_pinged",
         "_pong_due",
         "_queued_bytes",
@@ -112,6 +115,7 @@ class WebSocketExchange:
         self._messages: deque[str | bytes] = deque()
         self._queued_bytes = 0
         self._refilled = False
+        self._parse_due = False
         self._uncredited = 0
         self._violation: Violation | TooBig | None = None
         self._budget = Budget(worker.clock, worker.config.max_control_frames)
@@ -137,7 +141,8 @@ class WebSocketExchange:
         if self._codec is not None:
             self._put_off_ping()
             self._codec.feed(data)
-            self._parse()
+            if not self._parse_due:
+                self._parse()
         elif self._state is State.CONNECTING:
             self._early += data
         else:
@@ -145,6 +150,8 @@ class WebSocketExchange:
 
     def feed_end(self) -> None:
         """Take the end of the tunnel: the client will send no more, so the conversation is over."""
+        while self._parse_due:
+            self._parse_in_turn()
         if self._state is not State.DENYING:
             self._end(b"")
 
@@ -354,7 +361,8 @@ class WebSocketExchange:
     # ------------------------------------------------------------------ the client's events
 
     def _parse(self) -> None:
-        """Read what the client sent, until enough of it waits for the application."""
+        """Read what the client sent, until enough of it waits for the application, or it is the turn of others."""
+        controls = 0
         while (codec := self._codec) is not None:
             full = self._queued_bytes >= _HIGH or len(self._messages) >= _MANY
             if full and self._state is not State.CLOSING:
@@ -364,6 +372,10 @@ class WebSocketExchange:
                 break
             if not isinstance(event, str | bytes):
                 self._control(codec, event)
+                controls += 1
+                if controls == _CONTROLS_PER_TURN or isinstance(event, Pause):
+                    self._parse_later()
+                    break
             elif self._state is not State.CLOSING:
                 self._messages.append(event)
                 self._queued_bytes += len(event)
@@ -371,10 +383,20 @@ class WebSocketExchange:
                 self._end(b"")
         if self._messages:
             self._readers.wake()
-        else:
+        elif not self._parse_due:
             self._give_credit()
 
-    def _control(self, codec: Codec, event: Ping | Pong | Crumb | Close | Violation | TooBig) -> None:
+    def _parse_later(self) -> None:
+        if not self._parse_due:
+            self._parse_due = True
+            self._worker.loop.call_soon(self._parse_in_turn)
+
+    def _parse_in_turn(self) -> None:
+        if self._parse_due:
+            self._parse_due = False
+            self._parse()
+
+    def _control(self, codec: Codec, event: Ping | Pong | Crumb | Pause | Close | Violation | TooBig) -> None:
         if isinstance(event, Ping | Pong | Crumb):
             if not self._budget.spend():
                 self._stop_flood()

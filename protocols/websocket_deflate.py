@@ -42,10 +42,14 @@ class Deflate(PerMessageDeflate):
     Args:
         response: What was agreed, as our `sec-websocket-extensions` says it.
         max_message: The largest message after inflation, in bytes.
+
+    Attributes:
+        inflated: How many bytes were inflated since somebody set it to 0.
     """
 
     def __init__(self, response: str, max_message: int) -> None:
         super().__init__()
+        self.inflated = 0
         self.finalize(response)
         self._max_message = max_message
         self._room = max_message
@@ -66,20 +70,21 @@ class Deflate(PerMessageDeflate):
         """Inflate a part of a message, but hardly further than to the bound; then drop the rest of it."""
         if not self._inbound_compressed or not self._inbound_is_compressible:
             return data
-        inflated = bytearray()
+        inflated = []
         try:
             while data and not self._overflown:
                 assert self._decompressor is not None
                 more = self._decompressor.decompress(data, self._room + _LONGEST_CHARACTER)
                 self._room -= len(more)
                 self._overflown = self._room < 0
-                inflated += _whole_characters(more) if self._overflown else more
+                self.inflated += len(more)
+                inflated.append(_whole_characters(more) if self._overflown else more)
                 data = self._decompressor.unused_data
                 if self._decompressor.eof:  # a final block ends its stream, not the message (7.2.3.4)
                     self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        return bytes(inflated)
+        return b"".join(inflated)
 
     def frame_inbound_complete(
         self, proto: FrameDecoder | FrameProtocol, fin: bool

@@ -122,6 +122,42 @@ async def opened(**config: Any) -> Scene:
     return scene
 
 
+# ------------------------------------------------------------------ turns
+
+PINGS: Final = 500
+
+
+async def test_the_pings_of_one_read_are_answered_in_turns() -> None:
+    scene = await opened()
+    scene.feed(frame(PING, b"?") * PINGS)
+    answered = [len(scene.frames)]
+    assert 0 < answered[0] <= 100
+    assert not scene.stream.credit
+    while answered[-1] < PINGS:
+        await asyncio.sleep(0)
+        answered.append(len(scene.frames))
+    assert len(answered) > PINGS / 100
+    assert scene.stream.credit == scene.fed
+
+
+async def test_what_comes_meanwhile_waits_for_its_turn() -> None:
+    scene = await opened()
+    scene.feed(frame(PING, b"?") * PINGS)
+    before = len(scene.frames)
+    scene.feed(frame(TEXT, b"late"))
+    assert len(scene.frames) == before
+    async with within("the message"):
+        assert await scene.exchange.receive() == {"type": "websocket.receive", "text": "late"}
+
+
+async def test_a_client_that_leaves_has_said_what_it_said() -> None:
+    scene = await opened()
+    scene.feed(frame(PING, b"?") * PINGS + frame(TEXT, b"bye"))
+    scene.exchange.feed_end()
+    assert await scene.exchange.receive() == {"type": "websocket.receive", "text": "bye"}
+    assert (await scene.exchange.receive())["type"] == "websocket.disconnect"
+
+
 # ------------------------------------------------------------------ the table
 
 

@@ -14,7 +14,7 @@ from wsproto.events import Event as ClientEvent
 from wsproto.extensions import PerMessageDeflate
 
 from alphorn.core.asgi import Field
-from alphorn.core.codec import Close, Codec, Crumb, Event, Ping, Pong, TooBig, Violation
+from alphorn.core.codec import Close, Codec, Crumb, Event, Pause, Ping, Pong, TooBig, Violation
 from alphorn.core.config import Config
 from alphorn.core.errors import StreamFault, UnexpectedMessage
 from alphorn.protocols.websocket import open_codec, open_handshake
@@ -290,6 +290,19 @@ def test_what_inflates_too_far_is_not_inflated_to_the_end() -> None:
         too_big(1000),
         Ping(b""),
     ]
+
+
+def test_others_get_their_turn_while_much_is_inflated() -> None:
+    message = bytes(4 * 1024 * 1024)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    compressed = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    codec = deflating(max_message=len(message))
+
+    *pauses, last = events_of(codec, frame(BINARY, compressed[:-4], rsv=RSV1))
+
+    assert last == message
+    assert len(pauses) >= 3
+    assert set(pauses) == {Pause()}
 
 
 def test_the_bound_is_each_messages_own() -> None:
