@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python -P -m attacks [--attack NAME ...] [--peer uvicorn|hypercorn|granian|daphne|gunicorn]
 
-Every attack has a server of its own, with default settings. Attacks whose defence is a deadline wait for it, side by side;
-the others take turns. A run of all of them against Alphorn writes the table in docs/security.md.
+Every attack has a server of its own, with default settings. Attacks whose defence is a deadline wait for it, side by
+side; the others come after them. Neighbours take turns, so that no attack disturbs another. A run of all of them against Alphorn writes the table in docs/security.md.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from .trial import MEBIBYTE, Arena, Outcome, hold_best
 PAGE: Final = Path(__file__).parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- make attack: begin -->\n", "<!-- make attack: end -->\n"
 LIBRARIES: Final = ("alphorn", "h11", "h2", "hpack", "wsproto", "uvloop")
+OTHERS_AT_ONCE: Final = 3
+"""One whose neighbour is looked at, and others whose servers start or come to rest."""
 HEAD: Final = """\
 | attack | over | defence seen | neighbour, ms | attacked | memory, MiB | peak | after | verdict |
 |---|---|---|---|---|---|---|---|---|"""
@@ -61,15 +63,20 @@ def _cell(latency: Latency) -> str:
 async def run(
     attacks: Sequence[Attack], certificate: Pair, peer: peers.Peer | None
 ) -> AsyncIterator[Outcome]:
-    """Hold all trials: those that wait together, then one after the other; yield outcomes as they come."""
-    waiting = [attack for attack in attacks if attack.waits]
-    arena = Arena(certificate, peer, max(1, len(waiting)))
+    """Hold all trials and yield outcomes as they come: those that wait all together, the others a few at a time."""
+    arena = Arena(certificate, peer, max(OTHERS_AT_ONCE, sum(attack.waits for attack in attacks)))
+    others = asyncio.Semaphore(OTHERS_AT_ONCE)
+
+    async def hold(attack: Attack) -> Outcome:
+        if attack.waits:
+            return await arena.hold(attack)
+        async with others:
+            return await hold_best(arena, attack)
+
     try:
-        for trial in asyncio.as_completed([arena.hold(attack) for attack in waiting]):
-            yield await trial
-        for attack in attacks:
-            if not attack.waits:
-                yield await hold_best(arena, attack)
+        for waits in (True, False):
+            for trial in asyncio.as_completed([hold(attack) for attack in attacks if attack.waits is waits]):
+                yield await trial
     finally:
         arena.close()
 

@@ -47,11 +47,16 @@ async def attack_together(attack: Attack, target: Target, seconds: float = 0) ->
     """Attack with all its clients; see `attack_for`."""
     seen = Seen()
     clients = max(1, int(attack.clients * target.scale))
-    await asyncio.gather(*(_attack_on(attack, target, seconds, seen) for _ in range(clients)))
+    await asyncio.gather(
+        *(_attack_on(attack, target, seconds, seen, number / clients) for number in range(clients))
+    )
     return seen
 
 
-async def _attack_on(attack: Attack, target: Target, seconds: float, seen: Seen) -> None:
+async def _attack_on(attack: Attack, target: Target, seconds: float, seen: Seen, delay: float) -> None:
+    await asyncio.sleep(
+        delay if attack.waits else 0
+    )  # it is about waiting, not about so many handshakes at once
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while True:

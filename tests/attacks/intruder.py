@@ -16,7 +16,7 @@ from h2.errors import ErrorCodes
 from support.frames import END_HEADERS, PREFACE, Frame, FramePeer, Settings
 from support.wire import Ending, Wire
 
-from .attack import FLOOD_SECONDS, Target, Undefended, after
+from .attack import ENOUGH_SECONDS, FLOOD_SECONDS, Target, Undefended, after
 
 STALL_SECONDS = 1.5
 """A server that takes nothing for so long has stopped reading."""
@@ -39,7 +39,7 @@ class Intruder(ABC):
         pieces: Iterable[bytes] = (),
         *,
         pause: float = 0.0,
-        seconds: float = FLOOD_SECONDS,
+        seconds: float | None = None,
         reading: bool = True,
         may_stall: bool = False,
         otherwise: str | None = None,
@@ -49,9 +49,9 @@ class Intruder(ABC):
         Args:
             pieces: What to send; may be endless.
             pause: Between two of them, in seconds.
-            seconds: How long to go on.
+            seconds: How long to go on, if not for as long as is usual.
             reading: Whether to listen at all.
-            may_stall: Whether to stop reading is a defence here, and not a server that is overwhelmed.
+            may_stall: Whether it is a defence to stop reading.
             otherwise: What to say of a server that has put no end to it, where none is needed.
 
         Returns:
@@ -60,35 +60,41 @@ class Intruder(ABC):
         Raises:
             Undefended: Nothing, and `otherwise` has no word for that.
         """
+        if seconds is None:
+            seconds = FLOOD_SECONDS if otherwise is None else ENOUGH_SECONDS
         listening = asyncio.ensure_future(self._listen() if reading else asyncio.sleep(seconds))
         try:
             async with asyncio.timeout(seconds):
-                await self._send(pieces, pause, listening)
+                await self._send(pieces, pause, STALL_SECONDS if may_stall else None, listening)
                 await listening
         except TimeoutError:
             if otherwise is None:
                 raise Undefended(f"nothing was done about it for {seconds:.0f} s") from None
             return otherwise
         except _StoppedReading:
-            if not may_stall:
-                raise Undefended(f"overwhelmed after {self.wire.sent // 1024:,} KiB") from None
             return f"stopped reading after {self.wire.sent // 1024:,} KiB"
         finally:
             listening.cancel()
             self.wire.close()
         return self._seen() + after(asyncio.get_running_loop().time() - self._began)
 
-    async def _send(self, pieces: Iterable[bytes], pause: float, listening: asyncio.Future[None]) -> None:
+    async def _send(
+        self, pieces: Iterable[bytes], pause: float, patience: float | None, listening: asyncio.Future[None]
+    ) -> None:
         for piece in pieces:
-            try:
-                async with asyncio.timeout(STALL_SECONDS):
-                    await self.wire.write(piece)
-            except TimeoutError:
+            writing = asyncio.ensure_future(self.wire.write(piece))
+            done, _ = await asyncio.wait(
+                {writing, listening}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if writing not in done:
+                writing.cancel()
                 if not listening.done():
-                    raise _StoppedReading from None
+                    raise _StoppedReading
+                return
+            try:
+                await writing
             except ConnectionError:  # what the server said before it went is still to be heard
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(listening), _LAST_WORDS_SECONDS)
+                await asyncio.wait({listening}, timeout=_LAST_WORDS_SECONDS)
                 return
             if pause:
                 await asyncio.wait({listening}, timeout=pause)
@@ -146,12 +152,14 @@ class Http2Intruder(Intruder):
     Attributes:
         answers: What was said to a stream: statuses and codes of RST_STREAM.
         content_with_reset: Whether a RST_STREAM, or a status of an error, is all that is waited for.
+        acknowledges_settings: Whether SETTINGS are acknowledged; not by those who are in the middle of something.
     """
 
     def __init__(self, wire: Wire, *, content_with_reset: bool = False) -> None:
         super().__init__(wire)
         self.answers: Counter[str] = Counter()
         self.content_with_reset = content_with_reset
+        self.acknowledges_settings = True
         self._goaway: str | None = None
         self._unread = bytearray()
         self._decoder = hpack.Decoder()
@@ -194,7 +202,7 @@ class Http2Intruder(Intruder):
                 self.answers[fields.get(b":status", b"trailers").decode()] += 1
             elif kind == 0x3:
                 self.answers[f"RST_STREAM {_code(payload)}"] += 1
-            elif kind == 0x4 and not flags & 1:
+            elif kind == 0x4 and not flags & 1 and self.acknowledges_settings:
                 answers.append(self.frames(Settings(ack=True)))
             elif kind == 0x7:
                 self._goaway = f"GOAWAY {_code(payload[4:8])}"
