@@ -212,7 +212,7 @@ class Config:
     engine: Literal["fast", "reference"] = setting(
         "fast",
         "Protocol engine; reference is h11, h2 and wsproto for every byte, fast reads and answers plain "
-        "HTTP/1.1 requests without h11 and has an HPACK of its own for HTTP/2.",
+        "HTTP/1.1 requests without h11, whole WebSocket messages without wsproto, and HTTP/2 without h2.",
         section="Protocols",
     )
 

@@ -1,4 +1,4 @@
-"""Http2Connection: HTTP/2 on h2, with per-stream back-pressure in both directions.
+"""Http2Connection: HTTP/2, with per-stream back-pressure in both directions.
 
 Invariants:
 - The reader never waits for an application. What arrives is fed to its stream's exchange; window
@@ -8,9 +8,9 @@ Invariants:
   streams in turns, while the windows and the transport have room.
 - Everything said while a read is handled leaves in one write; what is said later leaves in one
   write per loop turn.
-- A stream is in `_streams`, with its exchange, exactly as long as h2 lets us send on it. What leaves
+- A stream is in `_streams`, with its exchange, exactly as long as the machine lets us send on it. What leaves
   it has parted from the connection, so that an application which goes on sending reaches nobody, and
-  h2 never raises.
+  the machine never raises.
 - A client has a slot for each of its streams that is open, and for each that was reset until its
   application has ended too.
 """
@@ -20,7 +20,6 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
-import h2.events
 from h2.errors import ErrorCodes
 
 from ..core.asgi import Fields
@@ -31,8 +30,10 @@ from ..core.http import HttpExchange
 from ..core.log import error_log, format_address, log_refusal
 from ..core.scope import ConnectionFacts, http_scope
 from ..core.worker import Worker
+from . import http2_events as events
+from .http2_fast_machine import Http2FastMachine
 from .http2_guard import Http2Guard, Slots
-from .http2_machine import GoawayReceived, Http2Machine, PriorityChanged
+from .http2_machine import Http2Machine
 from .http2_opening import content_too_large, open_on_stream, refusal
 from .http2_request import check_content, check_trailers, promised_request, read_request
 from .http2_schedule import EarlyPriorities, parse_priority
@@ -66,18 +67,18 @@ class Http2Connection(asyncio.Protocol):
         self._facts = facts
         self._transport: asyncio.Transport
         self._guard = Http2Guard(worker, facts.client)
-        self._machine = Http2Machine(worker.config, self._guard)
+        machine = Http2FastMachine if worker.config.engine == "fast" else Http2Machine
+        self._machine: events.Machine = machine(worker.config, self._guard)
         self._sender = Http2Sender(self._machine, self._guard, self._sent_all)
-        self._handlers: dict[type[h2.events.Event], Callable[..., None]] = {
-            h2.events.RequestReceived: self._request_received,
-            h2.events.DataReceived: self._data_received,
-            h2.events.TrailersReceived: self._trailers_received,
-            h2.events.StreamEnded: self._stream_ended,
-            h2.events.StreamReset: self._stream_reset,
-            h2.events.WindowUpdated: self._window_updated,
-            h2.events.RemoteSettingsChanged: self._settings_changed,
-            GoawayReceived: self._goaway_received,
-            PriorityChanged: self._priority_changed,
+        self._handlers: dict[type[events.Event], Callable[..., None]] = {
+            events.RequestReceived: self._request_received,
+            events.DataReceived: self._data_received,
+            events.TrailersReceived: self._trailers_received,
+            events.StreamReset: self._stream_reset,
+            events.WindowUpdated: self._window_updated,
+            events.SettingsChanged: self._settings_changed,
+            events.GoawayReceived: self._goaway_received,
+            events.PriorityChanged: self._priority_changed,
         }
         # This connection.
         self._phase = Phase.OPEN
@@ -111,9 +112,7 @@ class Http2Connection(asyncio.Protocol):
         self._reading = True
         try:
             for event in self._machine.receive(data):
-                handler = self._handlers.get(type(event))
-                if handler is not None:
-                    handler(event)
+                self._handlers[type(event)](event)
             self._start()
         except ConnectionFault as fault:
             self.fail(fault)
@@ -237,12 +236,7 @@ class Http2Connection(asyncio.Protocol):
     @property
     def push_allowed(self) -> bool:
         """Whether the client accepts a push now (RFC 9113, 6.5.2, 6.8 and 8.4)."""
-        settings = self._machine.remote_settings
-        return (
-            self._phase is Phase.OPEN
-            and settings.enable_push == 1
-            and self._pushed < settings.max_concurrent_streams
-        )
+        return self._phase is Phase.OPEN and self._pushed < self._machine.push_limit
 
     def send_head(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None:
         """Send HEADERS."""
@@ -263,7 +257,7 @@ class Http2Connection(asyncio.Protocol):
         self._flush_soon()
 
     def credit(self, stream: Http2Stream, taken: int) -> None:
-        """Give window back for what the application took; h2 waits until an update is worth a frame."""
+        """Give window back for what the application took; the machine waits until an update is worth a frame."""
         stream.owed -= taken
         self._machine.acknowledge_received_data(taken, stream.id)
         self._flush_soon()
@@ -294,7 +288,12 @@ class Http2Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ events: requests
 
-    def _request_received(self, event: h2.events.RequestReceived) -> None:
+    def _request_received(self, event: events.RequestReceived) -> None:
+        self._take_request(event)
+        if event.ended:
+            self._end_request(event.stream_id)
+
+    def _take_request(self, event: events.RequestReceived) -> None:
         stream_id = event.stream_id
         early_priority = self._early_priorities.take(stream_id)
         if self._phase is Phase.ANNOUNCED:
@@ -306,12 +305,12 @@ class Http2Connection(asyncio.Protocol):
             self._guard.count_reset()
             return
         try:
-            request = read_request(event.headers)
+            request = read_request(event.fields)
         except StreamFault as fault:
             self._refuse(stream_id, fault)
             return
         self._count_request()
-        stream = self._open(stream_id, receiving=event.stream_ended is None)
+        stream = self._open(stream_id, receiving=not event.ended)
         try:
             exchange = open_on_stream(self._worker, self._facts, stream, request)
         except StreamFault as fault:
@@ -339,12 +338,16 @@ class Http2Connection(asyncio.Protocol):
         self._note(f"stream {stream.id}", fault)
         self.send_head(stream, refusal(self._worker, fault), end=True)
 
-    def _data_received(self, event: h2.events.DataReceived) -> None:
-        stream, data = self._streams.get(event.stream_id), event.data
+    def _data_received(self, event: events.DataReceived) -> None:
+        stream = self._streams.get(event.stream_id)
         if stream is None:
-            self._drop_content(event.stream_id, event.flow_controlled_length)
-            return
-        padding = event.flow_controlled_length - len(data)
+            self._drop_content(event.stream_id, event.size)
+        else:
+            self._take_content(stream, event.data, event.size - len(event.data))
+        if event.ended:
+            self._end_request(event.stream_id)
+
+    def _take_content(self, stream: Http2Stream, data: bytes, padding: int) -> None:
         if padding:  # is nobody's to take (RFC 9113, 6.1)
             self._machine.acknowledge_received_data(padding, stream.id)
         if data:
@@ -366,17 +369,19 @@ class Http2Connection(asyncio.Protocol):
         if self._answered[stream_id] > self._worker.config.max_drain:
             self.stop_upload(stream_id)
 
-    def _trailers_received(self, event: h2.events.TrailersReceived) -> None:
+    def _trailers_received(self, event: events.TrailersReceived) -> None:
         stream = self._streams.get(event.stream_id)
         try:
-            check_trailers(event.headers, tunnel=stream is not None and stream.tunnel)
+            check_trailers(event.fields, tunnel=stream is not None and stream.tunnel)
         except StreamFault as fault:
             self._refuse(event.stream_id, fault)
+        self._end_request(event.stream_id)
 
-    def _stream_ended(self, event: h2.events.StreamEnded) -> None:
-        stream = self._streams.get(event.stream_id)
+    def _end_request(self, stream_id: int) -> None:
+        """Tell the application that the client has ended its request, if there still is one."""
+        stream = self._streams.get(stream_id)
         if stream is None:
-            self._answered.pop(event.stream_id, None)
+            self._answered.pop(stream_id, None)
             return
         stream.receiving = False
         try:
@@ -387,7 +392,7 @@ class Http2Connection(asyncio.Protocol):
         assert stream.exchange is not None
         stream.exchange.feed_end()
 
-    def _stream_reset(self, event: h2.events.StreamReset) -> None:
+    def _stream_reset(self, event: events.StreamReset) -> None:
         """Let go of a stream that the client has reset, or whose rules it broke."""
         if self._answered.pop(event.stream_id, None) is None:
             self._guard.count_reset()
@@ -403,24 +408,24 @@ class Http2Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ events: the connection
 
-    def _window_updated(self, event: h2.events.WindowUpdated) -> None:
-        stream = self._streams.get(event.stream_id or 0)  # 0: the connection's, for all of them
+    def _window_updated(self, event: events.WindowUpdated) -> None:
+        stream = self._streams.get(event.stream_id)  # 0 is the connection, which is for all of them
         if stream is not None:
             self._unblock(stream)
 
-    def _settings_changed(self, event: h2.events.RemoteSettingsChanged) -> None:
+    def _settings_changed(self, event: events.SettingsChanged) -> None:
         """Look at every window again: the initial size of all of them may have changed (RFC 9113, 6.9.2)."""
         for stream in self._streams.values():
             self._unblock(stream)
 
-    def _goaway_received(self, event: GoawayReceived) -> None:
+    def _goaway_received(self, event: events.GoawayReceived) -> None:
         """Finish what is under way; a client that leaves for a fault of ours is worth a line."""
         if event.code != ErrorCodes.NO_ERROR:
             error_log.debug("%s says GOAWAY %d", format_address(self._facts.client), event.code)
         if self._phase is Phase.OPEN:
             self._phase = Phase.LEAVING
 
-    def _priority_changed(self, event: PriorityChanged) -> None:
+    def _priority_changed(self, event: events.PriorityChanged) -> None:
         """Apply a PRIORITY_UPDATE, or keep it for a stream that is still to come (RFC 9218, 7.1)."""
         priority = parse_priority(event.value)
         stream = self._streams.get(event.stream_id)
@@ -518,7 +523,7 @@ class Http2Connection(asyncio.Protocol):
         return stream
 
     def _drop(self, stream: Http2Stream | None) -> None:
-        """Part from a stream that h2 has closed; what its application never took is credited."""
+        """Part from a stream that the machine has closed; what its application never took is credited."""
         if stream is None:
             return
         del self._streams[stream.id]

@@ -1,6 +1,6 @@
 """Http2Machine: h2's connection, with the few rules changed that would hurt a server.
 
-h2 stays the judge of frames, states and windows. What differs, and why:
+The machine of `--engine reference`: h2 is the judge of frames, states and windows. What differs, and why:
 - frames are given out one by one, so that what came before a fault is not lost with it;
 - a malformed request ends its stream, not the connection (RFC 9113, 8.1.1);
 - a stream above the limit can be refused by the caller; h2 would end the connection (5.1.2);
@@ -8,6 +8,7 @@ h2 stays the judge of frames, states and windows. What differs, and why:
 - GOAWAY, sent or received, lets the streams under way finish (6.8); h2 closes at once;
 - the client's first frame must be SETTINGS (3.4); RST_STREAM on an idle stream is a fault (6.4);
 - PRIORITY_UPDATE is understood (RFC 9218, 7.1);
+- a frame that cannot be is refused at once: one that is too large, a push, anything before SETTINGS;
 - what a client can make us remember is bounded: settings, closed streams, tables, unfinished frames
   and field blocks;
 - frames that are of no use to an application are counted, each kind where it is taken (`http2_guard`).
@@ -16,20 +17,20 @@ Invariant: once `receive` has raised, the machine is good for nothing but `say_g
 """
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final
 
+from h2 import events as h2
 from h2.config import H2Configuration
 from h2.connection import H2Connection, _decode_headers
 from h2.errors import ErrorCodes
-from h2.events import Event, StreamReset
 from h2.exceptions import (
     DenialOfServiceError,
     FrameTooLargeError,
     InvalidBodyLengthError,
     ProtocolError,
 )
-from h2.frame_buffer import CONTINUATION_BACKLOG, FrameBuffer
+from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamClosedBy, StreamState
 from hpack.exceptions import HPACKError
@@ -44,62 +45,41 @@ from hyperframe.frame import (
     HeadersFrame,
     PingFrame,
     PriorityFrame,
+    PushPromiseFrame,
     RstStreamFrame,
     SettingsFrame,
     WindowUpdateFrame,
 )
 
+from ..core.asgi import Fields
 from ..core.config import Config
 from ..core.errors import ConnectionFault
-from .hpack_codec import HpackDecoder, HpackEncoder
+from . import http2_events as events
+from . import http2_frames as wire
 from .http2_guard import Http2Guard
+from .http2_limits import (
+    FRAMES_PER_TURN,
+    HEADER_LIST_TOLERANCE,
+    LATE_DATA_BYTES,
+    MAX_BLOCK_FRAMES,
+    MAX_CLOSED_STREAMS,
+    MAX_DEBUG_BYTES,
+    MAX_TABLE_UPDATES,
+    SETTINGS_WEIGHT,
+)
 
 _NO_RFC7540_PRIORITIES: Final = 0x9
 _PRIORITY_UPDATE: Final = 0x10
 _FRAME_HEAD: Final = 9  # bytes (RFC 9113, 4.1)
-_SETTINGS_ACK: Final = b"\x04\x01"  # type and flags
 _KNOWN_SETTINGS: Final = frozenset(SettingCodes)
-# A header list up to this many times the announced size is received and decoded, so that it can be
-# answered with 431; beyond that it is an attack, and the connection ends (HPACK bomb, CVE-2024-27316).
-_HEADER_LIST_TOLERANCE: Final = 4
-_MAX_TABLE_UPDATES: Final = (
-    2  # RFC 7541, 4.2: at the beginning of a field block, the smallest size and the last
-)
-_TABLE_UPDATE_BITS: Final = 0xE0
-_TABLE_UPDATE: Final = 0x20  # RFC 7541, 6.3
-# SETTINGS have us look at every stream, so they are dearer than other frames; a client has few to send.
-_SETTINGS_WEIGHT: Final = 10
-# DATA that comes late for a stream that we have reset: in large frames it was under way, and costs the
-# client as much as us; so many of small ones would be made for the purpose.
-_LATE_DATA_BYTES: Final = 1024
 # How much of the client's memory we use for our header compression, in bytes: RFC 7541's default.
 # A client may offer gigabytes, and the search through so large a table would be at our cost.
 _MAX_ENCODER_TABLE: Final = 4096
-_MAX_DEBUG_BYTES: Final = 200
 # h2 has the names of its classes and states in its messages: for our log, but no business of a client.
 _CLASS_NAME: Final = re.compile(r"[a-z][A-Z]")
-# Frames that are taken before others get their turn: a read may hold tens of thousands, and each may be
-# a request. Half of them are as many requests, with their resets, as HTTP/1 begins in a turn.
-_FRAMES_PER_TURN: Final = 64
-_FRAME_HEADER_BYTES: Final = 9  # RFC 9113, 4.1
 _DEFAULT_WINDOW: Final = 65_535  # RFC 9113, 6.9.2
 # What hpack raises for a block that it cannot decompress.
 _UNDECODABLE: Final = (HPACKError, IndexError, TypeError, UnicodeDecodeError)
-
-
-class PriorityChanged(Event):
-    """A PRIORITY_UPDATE frame: a stream and its new priority field value (RFC 9218, 7.1)."""
-
-    def __init__(self, stream_id: int, value: bytes) -> None:
-        self.stream_id = stream_id
-        self.value = value
-
-
-class GoawayReceived(Event):
-    """A GOAWAY frame: the client is about to leave, and accepts no more pushes (RFC 9113, 6.8)."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
 
 
 class Http2Machine(H2Connection):
@@ -109,9 +89,7 @@ class Http2Machine(H2Connection):
         behind: Whether frames have been received that may be left for another turn.
     """
 
-    # Of how many closed streams h2 remembers how they were closed (its default: 65,536 per connection).
-    # Late frames come within a round trip, so within the last few hundred streams.
-    MAX_CLOSED_STREAMS = 1024
+    MAX_CLOSED_STREAMS = MAX_CLOSED_STREAMS
 
     def __init__(self, config: Config, guard: Http2Guard) -> None:
         super().__init__(
@@ -126,7 +104,7 @@ class Http2Machine(H2Connection):
         )
         self.behind = False
         self._guard = guard
-        self._max_block = _HEADER_LIST_TOLERANCE * config.max_head_bytes
+        self._max_block = HEADER_LIST_TOLERANCE * config.max_head_bytes
         self.incoming_buffer = _FrameBuffer(guard, self._max_block)
         self.local_settings = Settings(
             client=False,
@@ -138,18 +116,14 @@ class Http2Machine(H2Connection):
                 _NO_RFC7540_PRIORITIES: 1,  # type: ignore[dict-item] # h2's codes are ints, its hint is not
             },
         )
-        if config.engine == "fast":  # they have all that h2 uses of hpack's
-            self.decoder = HpackDecoder(self._max_block)  # type: ignore[assignment]
-            self.encoder = HpackEncoder()  # type: ignore[assignment]
         self.decoder.max_header_list_size = self._max_block
         self._announce_settings(config.stream_window)
         # The connection window begins at 65,535 whatever the settings say (RFC 9113, 6.9.2).
         extra = config.connection_window - self.inbound_flow_control_window
         if extra > 0:
             self.increment_flow_control_window(extra)
-        self._settled = False
         self._acknowledged = False
-        self._takers: dict[type[Frame], Callable[..., list[Event]]] = {
+        self._takers: dict[type[Frame], Callable[..., list[h2.Event]]] = {
             AltSvcFrame: self._ignore,  # RFC 7838, 4: servers do
             ContinuationFrame: self._refuse_continuation,
             DataFrame: self._take_data,
@@ -168,13 +142,18 @@ class Http2Machine(H2Connection):
     @property
     def open_inbound_streams(self) -> int:
         """Say 0, so that the caller refuses what is too much; h2 tidies up its closed streams here."""
-        super().open_inbound_streams  # noqa: B018 - a property with a side effect
+        self._forget_closed()
         return 0
 
     @property
     def wants_to_send(self) -> bool:
         """Whether `data_to_send` has anything."""
         return bool(self._data_to_send)
+
+    @property
+    def push_limit(self) -> int:
+        """How many promised streams the client accepts at a time (RFC 9113, 6.5.2)."""
+        return self.remote_settings.max_concurrent_streams if self.remote_settings.enable_push else 0
 
     @property
     def unfinished_head(self) -> int | None:
@@ -186,10 +165,10 @@ class Http2Machine(H2Connection):
             return None
         unparsed = buffer._data[:_FRAME_HEAD]  # noqa: SLF001
         if len(unparsed) == _FRAME_HEAD and unparsed[3] == HeadersFrame.type:
-            return int.from_bytes(unparsed[5:])
+            return int.from_bytes(unparsed[5:]) & 0x7FFF_FFFF
         return None
 
-    def receive(self, data: bytes) -> Iterator[Event]:
+    def receive(self, data: bytes) -> Iterator[events.Event]:
         """Take bytes of the client; yield the events of as many frames as one turn has, one by one.
 
         Where `behind` then says so, there may be more: `receive(b"")`.
@@ -203,23 +182,23 @@ class Http2Machine(H2Connection):
             buffer.add_data(data)
             buffer.max_frame_size = self.max_inbound_frame_size
             for count, frame in enumerate(buffer, 1):
-                yield from self._take(frame)
-                if count == _FRAMES_PER_TURN:
+                for event in self._takers.get(type(frame), self._receive_frame)(frame):
+                    translated = _translate(event)
+                    if translated is not None:
+                        yield translated
+                if count == FRAMES_PER_TURN:
                     self.behind = True
                     return
             # h2 looks at the length of a frame when it has all of it, which may be 16 MiB. Once the header is
             # whole and no sooner, so that what else is wrong with it counts first however it comes.
             unfinished = buffer._data  # noqa: SLF001
-            if (
-                len(unfinished) >= _FRAME_HEADER_BYTES
-                and int.from_bytes(unfinished[:3]) > buffer.max_frame_size
-            ):
+            if len(unfinished) >= _FRAME_HEAD and int.from_bytes(unfinished[:3]) > buffer.max_frame_size:
                 raise FrameTooLargeError("the frame is larger than SETTINGS_MAX_FRAME_SIZE")
         except InvalidPaddingError as error:
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "invalid padding") from error
         except ProtocolError as error:
             # What could not be parsed is still at the head of the buffer.
-            code = _code_of(error, bytes(buffer._data[:5]))  # noqa: SLF001
+            code = _code_of(error, bytes(buffer._data[:_FRAME_HEAD]))  # noqa: SLF001
             limit = "max_head_bytes" if isinstance(error, DenialOfServiceError) else None
             raise ConnectionFault(code, str(error), limit=limit) from error
 
@@ -229,9 +208,19 @@ class Http2Machine(H2Connection):
         if stream is not None and not stream.closed:
             super().reset_stream(stream_id, error_code)
 
+    def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
+        """Give window back; on a stream that the client has ended it would have no use for it."""
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.state_machine.state is not StreamState.HALF_CLOSED_REMOTE:
+            super().acknowledge_received_data(acknowledged_size, stream_id)
+            return
+        increment = self._inbound_flow_control_window_manager.process_bytes(acknowledged_size)
+        if increment:
+            self._prepare_for_sending([WindowUpdateFrame(0, increment)])
+
     def say_goaway(self, code: int, reason: str = "") -> None:
         """Announce the end of the connection; streams up to the newest one may finish (RFC 9113, 6.8)."""
-        debug = b"" if _CLASS_NAME.search(reason) else reason.encode("ascii", "replace")[:_MAX_DEBUG_BYTES]
+        debug = b"" if _CLASS_NAME.search(reason) else reason.encode("ascii", "replace")[:MAX_DEBUG_BYTES]
         self._prepare_for_sending(
             [
                 GoAwayFrame(
@@ -258,39 +247,26 @@ class Http2Machine(H2Connection):
         if stream_window < _DEFAULT_WINDOW:
             self.local_settings.initial_window_size = stream_window
 
-    def _take(self, frame: Frame) -> list[Event]:
-        if not self._settled:
-            if not isinstance(frame, SettingsFrame) or "ACK" in frame.flags:
-                raise ProtocolError("the first frame of a client is SETTINGS")
-            self._settled = True
-        return self._takers.get(type(frame), self._receive_frame)(frame)
-
-    def _take_data(self, frame: DataFrame) -> list[Event]:
+    def _take_data(self, frame: DataFrame) -> list[h2.Event]:
         if not frame.data and "END_STREAM" not in frame.flags:
             self._guard.count_useless()
         return self._take_message(frame)
 
-    def _take_headers(self, frame: HeadersFrame) -> list[Event]:
-        block = frame.data
-        if (
-            block
-            and block[0] & _TABLE_UPDATE_BITS == _TABLE_UPDATE
-            and _table_updates(block) > _MAX_TABLE_UPDATES
-        ):
+    def _take_headers(self, frame: HeadersFrame) -> list[h2.Event]:
+        if wire.table_updates(frame.data) > MAX_TABLE_UPDATES:
             raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, "too many changes of the table size")
         return self._take_message(frame)
 
-    def _take_message(self, frame: DataFrame | HeadersFrame) -> list[Event]:
+    def _take_message(self, frame: DataFrame | HeadersFrame) -> list[h2.Event]:
         if frame.stream_id % 2 == 0:
             raise ProtocolError("a client sends nothing on a stream of the server (RFC 9113, 5.1)")
-        closed_by = self._stream_closed_by(frame.stream_id)
-        if closed_by is StreamClosedBy.SEND_RST_STREAM:
+        if self._stream_closed_by(frame.stream_id) is StreamClosedBy.SEND_RST_STREAM:
             return self._discard(frame)
-        if closed_by is StreamClosedBy.RECV_RST_STREAM:  # h2 tells the client so, each time
+        if self._is_closed(frame.stream_id):  # h2 tells the client so, each time
             self._guard.count_useless()
         return self._judge_message(frame)
 
-    def _judge_message(self, frame: DataFrame | HeadersFrame | PriorityFrame) -> list[Event]:
+    def _judge_message(self, frame: DataFrame | HeadersFrame | PriorityFrame) -> list[h2.Event]:
         """Have h2 judge a part of a message; what is only malformed ends its stream (RFC 9113, 8.1.1)."""
         try:
             return self._receive_frame(frame)
@@ -308,11 +284,11 @@ class Http2Machine(H2Connection):
         stream.state_machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
         code = ErrorCodes.PROTOCOL_ERROR
         self._prepare_for_sending([RstStreamFrame(frame.stream_id, code)])
-        return [StreamReset(stream_id=frame.stream_id, error_code=code, remote_reset=False)]
+        return [h2.StreamReset(stream_id=frame.stream_id, error_code=code, remote_reset=False)]
 
-    def _discard(self, frame: DataFrame | HeadersFrame) -> list[Event]:
+    def _discard(self, frame: DataFrame | HeadersFrame) -> list[h2.Event]:
         """Drop what was under way when we reset its stream: it counts, but nobody reads it (RFC 9113, 5.1)."""
-        if not isinstance(frame, DataFrame) or len(frame.data) < _LATE_DATA_BYTES:
+        if not isinstance(frame, DataFrame) or len(frame.data) < LATE_DATA_BYTES:
             self._guard.count_useless()
         if isinstance(frame, DataFrame):
             length = frame.flow_controlled_length
@@ -322,29 +298,38 @@ class Http2Machine(H2Connection):
             _decode_headers(self.decoder, frame.data)
         return []
 
-    def _take_reset(self, frame: RstStreamFrame) -> list[Event]:
+    def _take_reset(self, frame: RstStreamFrame) -> list[h2.Event]:
         if self.is_idle(frame.stream_id):
             raise ProtocolError("RST_STREAM on an idle stream")
-        stream = self.streams.get(frame.stream_id)
-        if stream is None or stream.closed:
+        if self._is_closed(frame.stream_id):
             self._guard.count_useless()
         return self._receive_frame(frame)
 
-    def _take_priority(self, frame: PriorityFrame) -> list[Event]:
+    def _forget_closed(self) -> None:
+        """Forget closed streams, which have no windows to change; h2 does with the next request."""
+        super().open_inbound_streams  # noqa: B018 - a property with a side effect
+
+    def _is_closed(self, stream_id: int) -> bool:
+        stream = self.streams.get(stream_id)
+        return not self.is_idle(stream_id) if stream is None else stream.closed
+
+    def _take_priority(self, frame: PriorityFrame) -> list[h2.Event]:
         self._guard.count_useless()
+        self._forget_closed()
         return self._judge_message(frame)
 
-    def _take_control(self, frame: PingFrame | WindowUpdateFrame) -> list[Event]:
+    def _take_control(self, frame: PingFrame | WindowUpdateFrame) -> list[h2.Event]:
         self._guard.count_useless()
         return self._receive_frame(frame)
 
-    def _take_settings(self, frame: SettingsFrame) -> list[Event]:
+    def _take_settings(self, frame: SettingsFrame) -> list[h2.Event]:
         if "ACK" not in frame.flags:
-            self._guard.count_useless(_SETTINGS_WEIGHT)
+            self._guard.count_useless(SETTINGS_WEIGHT)
         elif self._acknowledged:  # we have sent one
             self._guard.count_useless()
         else:
             self._acknowledged = True
+        self._forget_closed()
         values = frame.settings
         if values.get(_NO_RFC7540_PRIORITIES, 0) not in (0, 1):
             raise ProtocolError("SETTINGS_NO_RFC7540_PRIORITIES is 0 or 1 (RFC 9218, 2.1)")
@@ -360,7 +345,7 @@ class Http2Machine(H2Connection):
             changes[:] = [min(changes), changes[-1]]
         return events
 
-    def _take_extension(self, frame: ExtensionFrame) -> list[Event]:
+    def _take_extension(self, frame: ExtensionFrame) -> list[h2.Event]:
         self._guard.count_useless()
         if frame.type != _PRIORITY_UPDATE:
             return []
@@ -371,52 +356,83 @@ class Http2Machine(H2Connection):
         stream_id = int.from_bytes(frame.body[:4]) & 0x7FFF_FFFF
         if stream_id == 0 or (stream_id % 2 == 0 and self.is_idle(stream_id)):
             raise ProtocolError("PRIORITY_UPDATE for a stream that cannot be")
-        return [PriorityChanged(stream_id, frame.body[4:])]
+        return [_Ours(events.PriorityChanged(stream_id, frame.body[4:]))]
 
-    def _take_goaway(self, frame: GoAwayFrame) -> list[Event]:
+    def _take_goaway(self, frame: GoAwayFrame) -> list[h2.Event]:
         self._guard.count_useless()
-        return [GoawayReceived(frame.error_code)]
+        return [_Ours(events.GoawayReceived(frame.error_code))]
 
-    def _refuse_continuation(self, frame: ContinuationFrame) -> list[Event]:
+    def _refuse_continuation(self, frame: ContinuationFrame) -> list[h2.Event]:
         raise ProtocolError("CONTINUATION without a field block to continue (RFC 9113, 6.10)")
 
-    def _ignore(self, frame: Frame) -> list[Event]:
+    def _ignore(self, frame: Frame) -> list[h2.Event]:
         self._guard.count_useless()
         return []
 
 
 class _FrameBuffer(FrameBuffer):
-    """h2's, which puts field blocks together, with a bound in bytes besides that of 64 frames."""
+    """h2's, which puts field blocks together, with a bound in bytes besides that in frames, and no patience."""
 
     def __init__(self, guard: Http2Guard, max_block: int) -> None:
         super().__init__(server=True)
         self._guard = guard
         self._max_block = max_block
+        self._settled = False
 
     def _update_header_buffer(self, f: Frame | None) -> Frame | None:
+        if not self._settled:
+            if not isinstance(f, SettingsFrame) or "ACK" in f.flags:
+                raise ProtocolError("the first frame of a client is SETTINGS")
+            self._settled = True
+        if type(f) is PushPromiseFrame:
+            raise ProtocolError("a client does not push")
+        if type(f) is HeadersFrame and "PRIORITY" in f.flags and f.pad_length > f.body_len - 5:
+            raise ProtocolError("there is more padding than field block (RFC 9113, 6.2)")
         if type(f) is ContinuationFrame:
             if not f.data:
                 self._guard.count_useless()
             parts = self._headers_buffer
             size = sum(len(part.data) for part in parts) + len(f.data)
-            if size > self._max_block or len(parts) >= CONTINUATION_BACKLOG:
+            if size > self._max_block or len(parts) >= MAX_BLOCK_FRAMES:
                 raise ConnectionFault(
                     ErrorCodes.ENHANCE_YOUR_CALM, "the field block is too large", limit="max_head_bytes"
                 )
         return super()._update_header_buffer(f)
 
 
-def _table_updates(block: bytes) -> int:
-    """Return how many changes of the table size a field block begins with (RFC 7541, 6.3)."""
-    count = at = 0
-    while at < len(block) and block[at] & _TABLE_UPDATE_BITS == _TABLE_UPDATE:
-        count += 1
-        more = block[at] & 0x1F == 0x1F  # an integer with a prefix of 5 bits (5.1)
-        at += 1
-        while more and at < len(block):
-            more = block[at] >= 0x80
-            at += 1
-    return count
+def _plain(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """Return fields without hpack's marks, which bind who passes them on (RFC 7541, 6.2.3)."""
+    return [(name, value) for name, value in fields]
+
+
+class _Ours(h2.Event):
+    """An event that h2 does not know."""
+
+    def __init__(self, event: events.Event) -> None:
+        self.event = event
+
+
+def _translate(event: h2.Event) -> events.Event | None:
+    """Say what h2 says in the words of `http2_events`; None if the connection need not know."""
+    match event:
+        case h2.RequestReceived():
+            return events.RequestReceived(
+                event.stream_id, _plain(event.headers), event.stream_ended is not None
+            )
+        case h2.DataReceived():
+            ended = event.stream_ended is not None
+            return events.DataReceived(event.stream_id, event.data, event.flow_controlled_length, ended)
+        case h2.TrailersReceived():
+            return events.TrailersReceived(event.stream_id, _plain(event.headers))
+        case h2.StreamReset():
+            return events.StreamReset(event.stream_id, event.error_code)
+        case h2.WindowUpdated():
+            return events.WindowUpdated(event.stream_id)
+        case h2.RemoteSettingsChanged():
+            return events.SettingsChanged()
+        case _Ours():
+            return event.event
+    return None
 
 
 def _code_of(error: ProtocolError, unparsed: bytes) -> int:
@@ -425,6 +441,13 @@ def _code_of(error: ProtocolError, unparsed: bytes) -> int:
         return error.error_code
     if isinstance(error.__cause__, _UNDECODABLE):
         return ErrorCodes.COMPRESSION_ERROR  # RFC 9113, 4.3
-    if isinstance(error.__cause__, InvalidDataError) and unparsed[3:] == _SETTINGS_ACK:
-        return ErrorCodes.FRAME_SIZE_ERROR  # RFC 9113, 6.5: an acknowledgment with values in it
+    if isinstance(error.__cause__, InvalidDataError):
+        length_and_kind, flags, stream_id = wire.HEAD.unpack(unparsed)
+        acknowledgment = length_and_kind & 0xFF == wire.SETTINGS and flags & wire.ACK
+        if acknowledgment and not stream_id & wire.LARGEST:
+            return ErrorCodes.FRAME_SIZE_ERROR  # RFC 9113, 6.5: an acknowledgment with values in it
     return ErrorCodes.PROTOCOL_ERROR
+
+
+if TYPE_CHECKING:
+    _machine: type[events.Machine] = Http2Machine

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from .http2_events import Machine
 from .http2_guard import Http2Guard
-from .http2_machine import Http2Machine
 from .http2_schedule import Schedule
 from .http2_stream import Http2Stream
 
@@ -28,9 +28,7 @@ class Http2Sender:
         handed_over: How many bytes the transport was given so far.
     """
 
-    def __init__(
-        self, machine: Http2Machine, guard: Http2Guard, sent_all: Callable[[Http2Stream], None]
-    ) -> None:
+    def __init__(self, machine: Machine, guard: Http2Guard, sent_all: Callable[[Http2Stream], None]) -> None:
         """Prepare to send.
 
         Args:

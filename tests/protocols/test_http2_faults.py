@@ -6,6 +6,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from alphorn import Config
+from alphorn.protocols.http2_fast_machine import Http2FastMachine
 from alphorn.protocols.http2_machine import Http2Machine
 from support.carrier import HTTP2_CLEAR
 from support.frames import (
@@ -378,7 +379,8 @@ async def test_a_bug_of_ours_costs_one_connection_and_tells_the_client_nothing_o
     await peer.sends(Headers(1, POST))
     call = await app.next_call()
     with monkeypatch.context() as patch:
-        patch.setattr(Http2Machine, "is_idle", fail)
+        for machine in (Http2Machine, Http2FastMachine):
+            patch.setattr(machine, "is_idle", fail)
         await peer.sends(priority_update(3, b"u=1"))
         goaway = await peer.expects(Goaway(1, ErrorCodes.INTERNAL_ERROR))
         assert b"secret" not in goaway.debug

@@ -1,0 +1,443 @@
+"""Http2FastMachine: what the client sends, frame by frame (RFC 9113), at a fraction of h2's cost.
+
+h2 stays the judge: tests/protocols/test_http2_machines.py has both machines say the same to any frames,
+and lists what differs on purpose. Frames are read where they are in the bytes that came. Nothing is
+known here of HTTP but the length of content, which is a matter of frames (8.1.1).
+
+Invariants:
+- A fault of a message ends its stream; one of frames, compression or windows the connection (5.4).
+- What a client can make us remember is bounded: streams by those that the connection admits, closed
+  ones by their number, a field block by its size and its frames, the rest by the size of a frame.
+- Frames that are of no use to an application are counted, each kind where it is taken (`http2_guard`).
+- Once `receive` has raised, the machine is good for nothing but `say_goaway`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from h2.errors import ErrorCodes
+from h2.exceptions import FlowControlError
+from h2.windows import WindowManager
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+
+from ..core.asgi import Fields
+from ..core.config import Config
+from ..core.errors import ConnectionFault
+from . import http2_frames as wire
+from .hpack_codec import HpackDecoder
+from .http2_events import (
+    DataReceived,
+    Event,
+    GoawayReceived,
+    Machine,
+    PriorityChanged,
+    RequestReceived,
+    SettingsChanged,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+from .http2_fast_streams import Closed, Http2Streams, OpenStream
+from .http2_guard import Http2Guard
+from .http2_limits import (
+    FRAMES_PER_TURN,
+    HEADER_LIST_TOLERANCE,
+    LATE_DATA_BYTES,
+    MAX_BLOCK_FRAMES,
+    MAX_TABLE_UPDATES,
+    SETTINGS_WEIGHT,
+)
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # 3.4
+_SETTINGS_ACK: Final = wire.frame(wire.SETTINGS, wire.ACK, 0)
+
+
+class Http2FastMachine(Http2Streams):
+    """The state of one HTTP/2 connection: bytes in, events out; calls in, bytes out. No I/O.
+
+    Attributes:
+        behind: Whether frames have been received that may be left for another turn.
+    """
+
+    __slots__ = (
+        "_block",
+        "_block_ends_stream",
+        "_block_malformed",
+        "_block_size",
+        "_block_stream",
+        "_decoder",
+        "_expected",
+        "_guard",
+        "_max_block",
+        "_preface",
+        "_unparsed",
+        "behind",
+    )
+
+    def __init__(self, config: Config, guard: Http2Guard) -> None:
+        super().__init__(config)
+        self._guard = guard
+        self.behind = False
+        self._preface = _PREFACE
+        self._unparsed = b""
+        self._expected: int | None = wire.SETTINGS  # the only kind of frame that may come now (3.4, 6.10)
+        # A field block that has begun and not ended.
+        self._max_block = HEADER_LIST_TOLERANCE * config.max_head_bytes
+        self._block: list[bytes] = []
+        self._block_size = 0
+        self._block_stream = 0
+        self._block_ends_stream = False
+        self._block_malformed = False
+        self._decoder = HpackDecoder(self._max_block)
+
+    @property
+    def unfinished_head(self) -> int | None:
+        """The stream whose field block has begun and not ended; None if there is none."""
+        if self._expected == wire.CONTINUATION:
+            return self._block_stream
+        if len(self._unparsed) >= wire.HEAD_SIZE and self._unparsed[3] == wire.HEADERS:
+            return int.from_bytes(self._unparsed[5:9]) & wire.LARGEST
+        return None
+
+    # ------------------------------------------------------------------ frames
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take bytes of the client; yield the events of as many frames as one turn has, one by one.
+
+        Where `behind` then says so, there may be more: `receive(b"")`.
+
+        Raises:
+            ConnectionFault: The connection must end with GOAWAY and this code.
+        """
+        self.behind = False
+        if self._preface:
+            data = self._skip_preface(data)
+        if self._unparsed:
+            data = self._unparsed + data
+        start, end, left = 0, len(data), FRAMES_PER_TURN
+        while end - start >= wire.HEAD_SIZE and left:
+            length_and_kind, flags, stream_id = wire.HEAD.unpack_from(data, start)
+            kind = length_and_kind & 0xFF
+            stream_id &= wire.LARGEST  # 4.1: the bit before it is reserved
+            wire.check_place(kind, stream_id)
+            length = length_and_kind >> 8
+            if length > wire.DEFAULT_FRAME_SIZE:  # before all of it has come, which may be 16 MiB
+                raise ConnectionFault(ErrorCodes.FRAME_SIZE_ERROR, "larger than SETTINGS_MAX_FRAME_SIZE")
+            payload_start = start + wire.HEAD_SIZE
+            payload_end = payload_start + length
+            if payload_end > end:
+                break
+            start = payload_end
+            left -= 1
+            payload = data[payload_start:payload_end]
+            if kind > wire.HEADERS or flags & (wire.PADDED | wire.HAS_PRIORITY):
+                wire.check_payload(kind, flags, payload)
+            if self._expected is not None:
+                self._check_expected(kind, flags)
+            event = self._takers[kind](self, flags, stream_id, payload)
+            if event is not None:
+                yield event
+        self._unparsed = data[start:]
+        self.behind = not left
+
+    def _skip_preface(self, data: bytes) -> bytes:
+        size = min(len(data), len(self._preface))
+        if data[:size] != self._preface[:size]:
+            raise wire.protocol_fault("this is no HTTP/2")
+        self._preface = self._preface[size:]
+        return data[size:]
+
+    def _check_expected(self, kind: int, flags: int) -> None:
+        if kind != self._expected or (kind == wire.SETTINGS and flags & wire.ACK):
+            raise wire.protocol_fault(
+                "the first frame of a client is SETTINGS (3.4)"
+                if self._expected == wire.SETTINGS
+                else "a field block ends before another frame (6.10)"
+            )
+        if kind == wire.SETTINGS:
+            self._expected = None
+
+    def _take_headers(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        malformed = False
+        if flags & wire.PADDED:
+            padding = payload[0]
+            payload = wire.without_padding(payload)
+            if padding and not payload:  # hyperframe's reading of 6.2; nobody pads nothing
+                raise wire.protocol_fault("there is nothing but padding")
+        if flags & wire.HAS_PRIORITY:
+            if len(payload) < wire.PRIORITY_SIZE:
+                raise wire.protocol_fault("there is more padding than field block (6.2)")
+            malformed = wire.depends_on(payload) == stream_id
+            payload = payload[wire.PRIORITY_SIZE :]
+        ends_stream = flags & wire.END_STREAM != 0
+        if flags & wire.END_HEADERS:
+            return self._take_section(stream_id, payload, ends_stream, malformed)
+        self._expected = wire.CONTINUATION
+        self._block, self._block_size, self._block_stream = [payload], len(payload), stream_id
+        self._block_ends_stream, self._block_malformed = ends_stream, malformed
+        return None
+
+    def _take_continuation(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        if not payload:
+            self._guard.count_useless()
+        self._block_size += len(payload)
+        if self._block_size > self._max_block or len(self._block) >= MAX_BLOCK_FRAMES:
+            raise ConnectionFault(
+                ErrorCodes.ENHANCE_YOUR_CALM, "the field block is too large", limit="max_head_bytes"
+            )
+        self._block.append(payload)
+        if stream_id != self._block_stream:
+            raise wire.protocol_fault("CONTINUATION without a field block to continue (6.10)")
+        if not flags & wire.END_HEADERS:
+            return None
+        block = b"".join(self._block)
+        self._expected, self._block, self._block_size, self._block_stream = None, [], 0, 0
+        return self._take_section(stream_id, block, self._block_ends_stream, self._block_malformed)
+
+    # ------------------------------------------------------------------ messages
+
+    def _take_section(self, stream_id: int, block: bytes, ended: bool, malformed: bool) -> Event | None:
+        """Take a field section: of a request, or of its trailers."""
+        if wire.table_updates(block) > MAX_TABLE_UPDATES:
+            raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, "too many changes of the table size")
+        if stream_id % 2 == 0:
+            raise wire.protocol_fault("a client sends nothing on a stream of the server (5.1)")
+        stream = self._streams.get(stream_id)
+        if stream is None and stream_id <= self._newest:
+            self._take_late_section(stream_id, block)
+            return None
+        fields = self._decode(block)
+        try:
+            length = _content_length(fields)
+        except ValueError:
+            length, malformed = None, True
+        if stream is None:
+            self._newest = stream_id
+            self._streams[stream_id] = OpenStream(self._initial_outbound, length, receiving=not ended)
+            if malformed:
+                return self._fail(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            return RequestReceived(stream_id, fields, ended)
+        if not stream.receiving:
+            return self._fail(stream_id, ErrorCodes.STREAM_CLOSED)
+        if malformed or not ended:  # trailers end a message (8.1)
+            return self._fail(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        self._end_receiving(stream_id, stream)
+        return TrailersReceived(stream_id, fields)
+
+    def _take_late_section(self, stream_id: int, block: bytes) -> None:
+        """Drop a field section of a closed stream; it is decoded, for it may change the table (4.3)."""
+        closed = self._closed.get(stream_id)
+        self._guard.count_useless()
+        self._decode(block)
+        if closed is Closed.RESET_BY_CLIENT:
+            self._send_reset(stream_id, ErrorCodes.STREAM_CLOSED)
+        elif closed is Closed.ENDED:
+            raise ConnectionFault(ErrorCodes.STREAM_CLOSED, "HEADERS on a stream that has ended (5.1)")
+        elif closed is None:
+            raise wire.protocol_fault("HEADERS on a stream that was skipped (5.1.1), or closed long ago")
+
+    def _decode(self, block: bytes) -> Fields:
+        try:
+            return self._decoder.decode(block)
+        except OversizedHeaderListError as error:
+            raise ConnectionFault(
+                ErrorCodes.ENHANCE_YOUR_CALM, "the header list is too large", limit="max_head_bytes"
+            ) from error
+        except HPACKError as error:  # the tables of both sides differ now, which concerns all streams
+            raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
+
+    def _take_data(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        size, ended = len(payload), flags & wire.END_STREAM != 0
+        if flags & wire.PADDED:
+            payload = wire.without_padding(payload)
+        if not payload and not ended:
+            self._guard.count_useless()
+        if stream_id % 2 == 0:
+            raise wire.protocol_fault("a client sends nothing on a stream of the server (5.1)")
+        _consume(self._inbound, size)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._take_late_data(stream_id, size, len(payload))
+            return None
+        if not stream.receiving:
+            self._credit(size)
+            return self._fail(stream_id, ErrorCodes.STREAM_CLOSED)
+        if stream.inbound is None:
+            stream.inbound = WindowManager(self._initial_inbound)
+        _consume(stream.inbound, size)
+        stream.received += len(payload)
+        if stream.length is not None and (
+            stream.received > stream.length or (ended and stream.received < stream.length)
+        ):
+            self.acknowledge_received_data(size, stream_id)  # nobody will read it
+            return self._fail(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        if ended:
+            self._end_receiving(stream_id, stream)
+        return DataReceived(stream_id, payload, size, ended)
+
+    def _take_late_data(self, stream_id: int, size: int, content: int) -> None:
+        """Drop content of a closed stream; it counts for the window of the connection (5.1)."""
+        if self.is_idle(stream_id):
+            raise wire.protocol_fault("DATA on an idle stream")
+        was_reset = self._closed.get(stream_id) is Closed.RESET_BY_US
+        if not was_reset or content < LATE_DATA_BYTES:
+            self._guard.count_useless()
+        self._credit(size)
+        if not was_reset:
+            self._send_reset(stream_id, ErrorCodes.STREAM_CLOSED)
+
+    def _take_reset(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        if self.is_idle(stream_id):
+            raise wire.protocol_fault("RST_STREAM on an idle stream (6.4)")
+        if stream_id not in self._streams:
+            self._guard.count_useless()
+            return None
+        self._close(stream_id, Closed.RESET_BY_CLIENT)
+        return StreamReset(stream_id, int.from_bytes(payload))
+
+    def _take_priority(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        """Ignore a priority of RFC 7540, but for a fault."""
+        self._guard.count_useless()
+        if wire.depends_on(payload) != stream_id:
+            return None
+        if stream_id in self._streams:
+            return self._fail(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        raise wire.protocol_fault("a stream depends on itself")
+
+    def _take_priority_update(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        self._guard.count_useless()
+        if stream_id != 0:
+            raise wire.protocol_fault("PRIORITY_UPDATE on a stream")
+        if len(payload) < 4:
+            raise ConnectionFault(ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY_UPDATE is too short")
+        prioritized = int.from_bytes(payload[:4]) & wire.LARGEST
+        if prioritized == 0 or (prioritized % 2 == 0 and self.is_idle(prioritized)):
+            raise wire.protocol_fault("PRIORITY_UPDATE for a stream that cannot be")
+        return PriorityChanged(prioritized, payload[4:])
+
+    def _refuse_push(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        raise wire.protocol_fault("a client does not push (8.4)")
+
+    # ------------------------------------------------------------------ windows and the connection
+
+    def _take_window_update(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        increment = int.from_bytes(payload)
+        if not 1 <= increment <= wire.LARGEST:
+            raise wire.protocol_fault("a window update by nothing, or with the reserved bit (6.9)")
+        self._guard.count_useless()
+        if stream_id == 0:
+            self.outbound_flow_control_window += increment
+            if self.outbound_flow_control_window > wire.LARGEST:
+                raise _too_large_window()
+            return WindowUpdated(0)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if self.is_idle(stream_id):
+                raise wire.protocol_fault("WINDOW_UPDATE on an idle stream")
+            return None
+        stream.outbound += increment
+        if stream.outbound > wire.LARGEST:
+            return self._fail(stream_id, ErrorCodes.FLOW_CONTROL_ERROR)
+        return WindowUpdated(stream_id)
+
+    def _take_settings(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        if flags & wire.ACK:
+            self._take_acknowledgment()
+            return None
+        self._guard.count_useless(SETTINGS_WEIGHT)
+        values = wire.read_settings(payload)
+        self._push_enabled = bool(values.get(wire.ENABLE_PUSH, self._push_enabled))
+        self._promises = values.get(wire.MAX_CONCURRENT_STREAMS, self._promises)
+        self.max_outbound_frame_size = values.get(wire.MAX_FRAME_SIZE, self.max_outbound_frame_size)
+        if wire.HEADER_TABLE_SIZE in values:
+            self._encoder.header_table_size = values[wire.HEADER_TABLE_SIZE]
+        if wire.INITIAL_WINDOW_SIZE in values:
+            self._change_windows(values[wire.INITIAL_WINDOW_SIZE])
+        self._out.append(_SETTINGS_ACK)
+        return SettingsChanged()
+
+    def _change_windows(self, initial: int) -> None:
+        """Change the window of every stream by as much as their initial size has changed (6.9.2)."""
+        change = initial - self._initial_outbound
+        self._initial_outbound = initial
+        for stream in self._streams.values():
+            stream.outbound += change
+            if stream.outbound > wire.LARGEST:
+                raise _too_large_window()
+
+    def _take_acknowledgment(self) -> None:
+        """Learn that the client goes by our SETTINGS; there is one such frame."""
+        if self._acknowledged:
+            self._guard.count_useless()
+            return
+        self._acknowledged = True
+        change = self._stream_window - self._initial_inbound
+        self._initial_inbound = self._stream_window
+        if not change:
+            return
+        for stream in self._streams.values():
+            if stream.inbound is not None:
+                largest = stream.inbound.max_window_size + change
+                stream.inbound.window_opened(change)
+                stream.inbound.max_window_size = largest
+
+    def _take_ping(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        self._guard.count_useless()
+        if not flags & wire.ACK:
+            self._out.append(wire.frame(wire.PING, wire.ACK, 0, payload))
+        return None
+
+    def _take_goaway(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        self._guard.count_useless()
+        return GoawayReceived(int.from_bytes(payload[4:8]))
+
+    def _ignore(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
+        """Ignore what we do not know (5.5), and ALTSVC, which servers send (RFC 7838, 4)."""
+        self._guard.count_useless()
+        return None
+
+    _takers: ClassVar[dict[int, Callable[["Http2FastMachine", int, int, bytes], Event | None]]] = {
+        **dict.fromkeys(range(256), _ignore),
+        wire.DATA: _take_data,
+        wire.HEADERS: _take_headers,
+        wire.PRIORITY: _take_priority,
+        wire.RST_STREAM: _take_reset,
+        wire.SETTINGS: _take_settings,
+        wire.PUSH_PROMISE: _refuse_push,
+        wire.PING: _take_ping,
+        wire.GOAWAY: _take_goaway,
+        wire.WINDOW_UPDATE: _take_window_update,
+        wire.CONTINUATION: _take_continuation,
+        wire.PRIORITY_UPDATE: _take_priority_update,
+    }
+
+
+def _consume(window: WindowManager, size: int) -> None:
+    try:
+        window.window_consumed(size)
+    except FlowControlError as error:
+        raise ConnectionFault(ErrorCodes.FLOW_CONTROL_ERROR, "more content than the window takes") from error
+
+
+def _too_large_window() -> ConnectionFault:
+    return ConnectionFault(ErrorCodes.FLOW_CONTROL_ERROR, "a window is larger than 2^31-1 (6.9.1)")
+
+
+def _content_length(fields: Fields) -> int | None:
+    """Return the announced length of content in bytes, or None.
+
+    Raises:
+        ValueError: It is no number, or there are several.
+    """
+    values = [value for name, value in fields if name == b"content-length"]
+    if not values:
+        return None
+    lengths = {int(value) if value.isdigit() else -1 for value in values}
+    length = lengths.pop()
+    if lengths or length < 0:
+        raise ValueError(values)
+    return length
+
+
+if TYPE_CHECKING:
+    _machine: type[Machine] = Http2FastMachine
