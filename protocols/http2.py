@@ -245,6 +245,13 @@ class Http2Connection(asyncio.Protocol):
             self._sent_all(stream)
         self._flush_soon()
 
+    def send_whole(self, stream: Http2Stream, fields: Fields, content: bytes) -> bool:
+        """Send a whole response, if it need not wait for anything; tell whether it was sent."""
+        sent = self._sender.send_whole(stream, fields, content)
+        if sent:
+            self._flush_soon()
+        return sent
+
     def send_end(self, stream: Http2Stream) -> None:
         """End a response that has nothing left to send."""
         self._machine.send_data(stream.id, b"", end_stream=True)

@@ -13,22 +13,30 @@ from typing import Final, NamedTuple
 
 from h2.errors import ErrorCodes
 from hpack import NeverIndexedHeaderTuple
+from hpack.table import HeaderTable
 
 from ..core.asgi import Fields
 from ..core.errors import StreamFault
 from ..core.scope import RequestHead
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-# RFC 9113, 8.2.1 forbids NUL, CR and LF; RFC 9110, 5.5 the other controls as well.
-_FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# RFC 9113, 8.2.1 forbids NUL, CR and LF, and white space around a value; RFC 9110, 5.5 the other controls.
+_VALUE: Final = re.compile(rb"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?")
 _TARGET: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")  # no white space, no control, no "#"
 _AUTHORITY: Final = re.compile(
-    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
 )
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
+# Names that need no check, as most do: those of HPACK (RFC 7541, A) that mean nothing here.
+_ORDINARY: Final = frozenset(
+    name
+    for name, _ in HeaderTable.STATIC_TABLE
+    if not name.startswith(b":") and name not in (b"content-length", b"cookie", b"host", b"transfer-encoding")
+)
+_NOTED: Final = frozenset((b"content-length", b"cookie", b"host"))
 _FIELD_OVERHEAD: Final = 32  # RFC 9113, 6.5.2: what a field counts beyond its bytes
 # What a promised request never has: its authority is the parent's, and it has no content.
 _NEVER_PROMISED: Final = frozenset((b"connection", b"content-length", b"expect", b"host"))
@@ -64,26 +72,31 @@ def read_request(section: Iterable[tuple[bytes, bytes]]) -> Http2Request:
     pseudo: dict[bytes, bytes] = {}
     fields: Fields = []
     size = 0
-    for name, value in section:
+    noted = False
+    for field in section:
+        name, value = field
         size += len(name) + len(value) + _FIELD_OVERHEAD
-        _check_value(name, value)
-        if name.startswith(b":"):
-            if name not in _PSEUDO or name in pseudo or fields:
-                raise _malformed(f"pseudo-header field {name!r} is unknown, repeated or late")
+        if name in _PSEUDO:  # each has a grammar of its own
+            if name in pseudo or fields:
+                raise _malformed(f"pseudo-header field {name!r} is repeated or late")
             pseudo[name] = value
-        else:
+            continue
+        if not _VALUE.fullmatch(value):
+            raise _malformed(f"the value of {name!r}")
+        if name not in _ORDINARY:
             _check_name(name, value)
-            fields.append((name, value))
-    protocol = pseudo.get(b":protocol")
+            noted = noted or name in _NOTED
+        fields.append(field)
     method = pseudo.get(b":method", b"")
     if not _NAME.fullmatch(method.lower()):
         raise _malformed("no valid :method")
     _check_target(pseudo, connect=method == b"CONNECT")
-    length = _length(fields)
+    authority = _authority(pseudo, fields if noted else [])
+    length = _length(fields) if noted else None
     path, _, query = pseudo.get(b":path", b"").partition(b"?")
-    fields = _joined(_authority(pseudo, fields), fields)
+    fields = _joined(authority, fields) if noted else [(b"host", authority), *fields]
     head = RequestHead(method.decode("ascii"), path, query, fields, "2")
-    return Http2Request(head, protocol, length, size)
+    return Http2Request(head, pseudo.get(b":protocol"), length, size)
 
 
 def promised_request(
@@ -121,7 +134,8 @@ def check_trailers(section: Iterable[tuple[bytes, bytes]], *, tunnel: bool = Fal
     if tunnel:
         raise _malformed("HEADERS in a tunnel")
     for name, value in section:
-        _check_value(name, value)
+        if not _VALUE.fullmatch(value):
+            raise _malformed(f"the value of {name!r}")
         _check_name(name, value)
 
 
@@ -141,11 +155,6 @@ def _malformed(reason: str) -> StreamFault:
     return StreamFault(ErrorCodes.PROTOCOL_ERROR, f"malformed request: {reason}")
 
 
-def _check_value(name: bytes, value: bytes) -> None:
-    if _FORBIDDEN_IN_VALUE.search(value) or value[:1] in (b" ", b"\t") or value[-1:] in (b" ", b"\t"):
-        raise _malformed(f"the value of {name!r}")
-
-
 def _check_name(name: bytes, value: bytes) -> None:
     if not _NAME.fullmatch(name):
         raise _malformed(f"{name!r} is not a field name in lower case")
@@ -156,8 +165,8 @@ def _check_name(name: bytes, value: bytes) -> None:
 def _check_target(pseudo: dict[bytes, bytes], *, connect: bool) -> None:
     """Check the control data (RFC 9113, 8.3.1 and 8.5; RFC 8441, 4)."""
     extended = b":protocol" in pseudo
-    if extended and not connect:
-        raise _malformed(":protocol without CONNECT")
+    if extended and not (connect and _VALUE.fullmatch(pseudo[b":protocol"])):
+        raise _malformed(":protocol without CONNECT, or no valid one")
     if connect and not extended:
         if b":scheme" in pseudo or b":path" in pseudo or b":authority" not in pseudo:
             raise _malformed("CONNECT has :authority alone")

@@ -1,5 +1,7 @@
 """Http2Sender: content leaves in frames, by turns, as far as windows and the transport go.
 
+A whole response that fits a frame leaves without a turn where nobody waits for one: most do.
+
 Knows of the streams only what they hold, and whose turn it is. Heads and other frames that no
 window holds back are in the machine already; they leave with the next flush.
 """
@@ -8,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from ..core.asgi import Fields
 from .http2_events import Machine
 from .http2_guard import Http2Guard
 from .http2_schedule import Schedule
@@ -44,6 +47,7 @@ class Http2Sender:
         self.sent = 0
         self.handed_over = 0
         self._blocked = False
+        self._unflushed = 0  # how much content `send_whole` has made frames of since
 
     def __bool__(self) -> bool:
         """Whether there is anything to flush."""
@@ -63,6 +67,22 @@ class Http2Sender:
         """Let a stream sit out; harmless if it does already."""
         self._schedule.discard(stream)
 
+    def send_whole(self, stream: Http2Stream, fields: Fields, content: bytes) -> bool:
+        """Send a response in one DATA frame, unless somebody waits for a turn or it has no room; tell whether."""
+        machine, size = self.machine, len(content)
+        if self.full or self._schedule or self._unflushed + size > _BURST:
+            return False
+        window = machine.local_flow_control_window(stream.id)
+        if size > min(window, machine.max_outbound_frame_size):
+            return False
+        machine.send_headers(stream.id, fields)
+        machine.send_data(stream.id, content, end_stream=True)
+        self.sent += size
+        self._unflushed += size
+        self._guard.count_data(size, cut=size == window)
+        self._sent_all(stream)
+        return True
+
     def flush(self, transport: asyncio.WriteTransport) -> bool:
         """Hand over what is there, while the transport has room; tell whether a window or it held anything back."""
         self._blocked = False
@@ -73,6 +93,7 @@ class Http2Sender:
             if not data:
                 break
             transport.write(data)
+            self._unflushed = 0
             self.handed_over += len(data)
             if self.full or not self._schedule:
                 break
@@ -80,7 +101,7 @@ class Http2Sender:
 
     def _fill(self) -> None:
         """Take frames out of the streams in turns, a burst of them."""
-        machine, room = self.machine, _BURST
+        machine, room = self.machine, _BURST - self._unflushed
         while room > 0 and self._schedule and machine.outbound_flow_control_window > 0:
             stream = self._schedule.next()
             window = machine.local_flow_control_window(stream.id)

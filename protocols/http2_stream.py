@@ -30,6 +30,9 @@ class Carrier(Protocol):
     def send_head(self, stream: "Http2Stream", fields: Fields, *, end: bool) -> None:
         """Send HEADERS with these fields, pseudo-header fields included."""
 
+    def send_whole(self, stream: "Http2Stream", fields: Fields, content: bytes) -> bool:
+        """Send a whole response, if it need not wait for anything; tell whether it was sent."""
+
     def send_end(self, stream: "Http2Stream") -> None:
         """End a response that has nothing left to send, with an empty DATA frame."""
 
@@ -152,6 +155,8 @@ class Http2Stream:
             self.expects_continue = False
             self.begun = True
             fields = [(b":status", b"%d" % head.status), *head.fields]
+            if end and body and self._carrier.send_whole(self, fields, body):
+                return
             self._carrier.send_head(self, fields, end=end and not body)
         self.ended = end
         if body:
@@ -275,6 +280,9 @@ class _GoneCarrier:
     push_allowed: Final = False
 
     def send_head(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None: ...
+
+    def send_whole(self, stream: Http2Stream, fields: Fields, content: bytes) -> bool:
+        return True
 
     def send_end(self, stream: Http2Stream) -> None: ...
 

@@ -135,6 +135,33 @@ async def test_no_frames_are_made_while_the_transport_is_full() -> None:
         assert turns_taken[:8] == [1, 3] * 4
 
 
+async def test_answers_without_a_turn_are_no_more_at_a_time_than_a_burst() -> None:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(16_000)})
+
+    async with memory_connection(app, write_high_mark=HIGH_MARK) as connection:
+        await open_wide(connection)
+        connection.sends(*[Headers(number, GET, end_stream=True) for number in range(1, 101, 2)])
+        await turns()
+        assert len(connection.transport.written) < HIGH_MARK + BURST + 16384 + 50 * 100
+        frames = await connection.reads()
+        assert sum(frame.end_stream for frame in frames if isinstance(frame, Data)) == 50
+
+
+async def test_a_small_answer_does_not_overtake_one_that_is_more_urgent() -> None:
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(40_000 if scope["path"] == "/large" else 10)})
+
+    async with memory_connection(app) as connection:
+        await open_wide(connection)
+        large = [*GET[:3], (b":path", b"/large"), (b"priority", b"u=1")]
+        connection.sends(Headers(1, large, end_stream=True), Headers(3, GET, end_stream=True))
+        data = [frame.stream_id for frame in await connection.reads() if isinstance(frame, Data)]
+        assert data == [1, 1, 1, 3]
+
+
 async def test_control_frames_are_answered_while_the_transport_is_full() -> None:
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
