@@ -48,6 +48,8 @@ _EXTENSIONS_WEBSOCKET: Final[dict[str, dict[str, Any]]] = {"websocket.http.respo
 
 # Pipelined requests that are begun before others get their turn: as many as the acceptor takes at once.
 _REQUESTS_PER_TURN: Final = 32
+# Bytes of a WebSocket that take a millisecond or two to unmask.
+_LARGE_READ: Final = 128 * 1024
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -81,6 +83,7 @@ class Http1Connection(asyncio.Protocol):
         "_pace",
         "_paused",
         "_phase",
+        "_pump_due",
         "_request",
         "_requests",
         "_response",
@@ -104,6 +107,7 @@ class Http1Connection(asyncio.Protocol):
         self._behind = False  # chunks are left for another turn
         self._eof = False
         self._paused = False
+        self._pump_due = False
         self._requests = 0
         self._keep_alive = True
         # This connection: what goes out.
@@ -133,9 +137,14 @@ class Http1Connection(asyncio.Protocol):
         if self._phase is Phase.TUNNEL:
             self._feed(data)
             self._balance_reading()
+            if len(data) >= _LARGE_READ:
+                self._read_on_later()
         elif self._phase is not Phase.CLOSED and not self._read_alone(data):
             self._buffer += data
-            self._pump()
+            if self._pump_due:
+                self._balance_reading()
+            else:
+                self._pump()
 
     def eof_received(self) -> bool:
         """Take the end of the client's sending; a half-closed client still gets its answers."""
@@ -315,7 +324,7 @@ class Http1Connection(asyncio.Protocol):
                 if not self._step():
                     break
             else:
-                self._worker.loop.call_soon(self._pump)
+                self._pump_later()
         finally:
             self._output.gathering = False
             self._output.flush()
@@ -326,7 +335,17 @@ class Http1Connection(asyncio.Protocol):
     def _pump_soon(self) -> None:
         """Go on when whoever called has finished; the pump itself goes on anyway."""
         if not self._output.gathering and (self._buffer or self._eof or self._paused):
-            self._worker.loop.call_soon(self._pump)
+            self._pump_later()
+
+    def _pump_later(self) -> None:
+        """Go on in the next turn of the loop; once, however many have asked for it."""
+        if not self._pump_due:
+            self._pump_due = True
+            self._worker.loop.call_soon(self._pump_in_turn)
+
+    def _pump_in_turn(self) -> None:
+        self._pump_due = False
+        self._pump()
 
     def _step(self) -> bool:
         """Do one thing with the buffer; return whether there may be another."""
@@ -382,7 +401,7 @@ class Http1Connection(asyncio.Protocol):
         # Of very many chunks it takes some at a time; when it takes nothing, it waits for more.
         self._behind = self._phase is Phase.CONTENT and 0 < len(self._buffer) < before
         if self._behind:
-            self._worker.loop.call_soon(self._pump)
+            self._pump_later()
         return self._phase is not Phase.CONTENT
 
     def _take_content(self, data: bytes) -> None:
@@ -425,7 +444,7 @@ class Http1Connection(asyncio.Protocol):
         if self._eof or self._phase is Phase.CLOSED:
             return
         waiting = self._unread
-        if self._output.full or self._behind or self._phase is Phase.ANSWERING or self._phase is Phase.IDLE:
+        if self._output.full or self._pump_due or self._phase is Phase.ANSWERING or self._phase is Phase.IDLE:
             waiting += len(self._buffer)
         window = self._worker.config.stream_window
         if waiting >= window and not self._paused:
@@ -434,6 +453,13 @@ class Http1Connection(asyncio.Protocol):
         elif waiting <= window // 2 and self._paused:
             self._paused = False
             self._transport.resume_reading()
+
+    def _read_on_later(self) -> None:
+        """Give others their turn between two large reads: libuv would do 32 of them first."""
+        if not self._paused and self._phase is Phase.TUNNEL:
+            self._paused = True
+            self._transport.pause_reading()
+            self._worker.loop.call_soon(self._balance_reading)
 
     # ------------------------------------------------------------------ writing
 

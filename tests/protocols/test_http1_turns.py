@@ -1,5 +1,7 @@
 """Content in very many chunks is read in turns with others, and none of it is lost."""
 
+import asyncio
+
 from alphorn.core.asgi import Receive, Scope, Send
 from compliance.http1_corpus import chunked
 from support.http1_peer import Http1Peer
@@ -43,3 +45,22 @@ async def test_the_end_of_the_connection_waits_for_its_turn() -> None:
     await peer.settle()
     assert b"".join(app.pieces) == b"x" * CHUNKS
     assert peer.received.startswith(b"HTTP/1.1 204 ")
+
+
+async def test_pipelined_requests_of_several_reads_share_one_turn() -> None:
+    answered = []
+
+    async def note(scope: Scope, _: Receive, send: Send) -> None:
+        answered.append(scope["path"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    peer = Http1Peer(note)
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    for _ in range(10):
+        peer.sends(request * 100)
+    before, most = len(answered), 0
+    while len(answered) < 1000:
+        await asyncio.sleep(0)
+        most, before = max(most, len(answered) - before), len(answered)
+    assert most < 100
