@@ -83,11 +83,14 @@ class Intruder(ABC):
     ) -> None:
         for piece in pieces:
             writing = asyncio.ensure_future(self.wire.write(piece))
-            done, _ = await asyncio.wait(
-                {writing, listening}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            if writing not in done:
-                writing.cancel()
+            try:
+                await asyncio.wait(
+                    {writing, listening}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                if not writing.done():
+                    writing.cancel()
+            if not writing.done():
                 if not listening.done():
                     raise _StoppedReading
                 return
