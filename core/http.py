@@ -544,6 +544,7 @@ class HttpExchange:
             self._emit(piece, more=True)
             self._state = State.FILE
             await self._wait_writable()
+            self._check_sending()
 
     def _check_sending(self) -> None:
         """Raise Disconnected if the response has ended while its file was read or sent."""

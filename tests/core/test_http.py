@@ -303,6 +303,25 @@ async def test_a_copied_file_that_becomes_shorter_leaves_the_rest_to_the_applica
     assert exchange.finished(None) == "application returned while the response was in its body"
 
 
+async def test_a_file_whose_last_piece_waits_for_room_does_not_begin_an_ended_response_again(
+    file: io.BufferedReader,
+) -> None:
+    exchange, stream = make_exchange(FakeStream(zero_copy=False))
+    stream.writable = False
+    starting = asyncio.ensure_future(exchange.send(start(trailers=True)))
+    await until(lambda: exchange._state is State.HELD, "the response to start")
+    sending = asyncio.ensure_future(
+        exchange.send({"type": "http.response.zerocopysend", "file": file, "offset": 0, "count": FILE})
+    )
+    await until(lambda: ("send", 200, CONTENT, False) in stream.told, "the file to be copied")
+    exchange.finished(None)
+    with pytest.raises(Disconnected):
+        await sending
+    await starting
+    assert exchange.complete
+    assert stream.told[-1] == ("abort",)
+
+
 # --- Waiters
 
 
