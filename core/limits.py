@@ -21,6 +21,7 @@ LEAST_RATE: Final = 240
 """Bytes per second that a client has to take of what waits for it: less is no progress (Kestrel: 240)."""
 
 _LINES: Final = 30  # in the log about limits, per `BUDGET_SECONDS`
+_MOST_NAMED: Final = 1024  # connections that are remembered for having been named in the log
 _NETWORK_BITS: Final = 64  # of an IPv6 address: what one customer is given (RFC 6177)
 
 
@@ -161,9 +162,12 @@ class Limits:
         self.hits: Counter[str] = Counter()
         self._lines = Budget(clock, _LINES)
         self._left_out = 0
+        self._named: dict[Address, None] = {}  # the oldest first
 
     def hit(self, setting: str, client: Address | None, what: str) -> None:
-        """Count that a client went beyond a limit, and log it, unless too much was logged just now.
+        """Count that a client went beyond a limit, and log it, once per connection.
+
+        Nothing is logged while too much was logged just now; how much was left out is said afterwards.
 
         Args:
             setting: The name of the limit, in Config.
@@ -171,13 +175,22 @@ class Limits:
             what: What the client did, and what became of it; nothing of it in the client's own words.
         """
         self.hits[setting] += 1
+        if client in self._named:  # an address and its port are a connection
+            return
         if not self._lines.spend():
             self._left_out += 1
             return
+        if client is not None:
+            self._remember(client)
         more = f"; {self._left_out} such lines were left out before this one" if self._left_out else ""
         self._left_out = 0
         flag = setting.replace("_", "-")
         error_log.warning("%s: %s (--%s)%s", format_address(client), what, flag, more)
+
+    def _remember(self, client: Address) -> None:
+        if len(self._named) >= _MOST_NAMED:
+            del self._named[next(iter(self._named))]
+        self._named[client] = None
 
 
 def _network(client: Address) -> str:

@@ -98,12 +98,32 @@ def test_a_hit_is_counted_and_names_the_client_and_the_setting(
     assert caplog.records[0].levelno == logging.WARNING
 
 
+def test_a_connection_is_named_once_and_another_of_the_same_client_again(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = Limits(clock, Occupancy(1, 0))
+    for client in (CLIENT, CLIENT, (CLIENT[0], 4712), CLIENT, None, None):
+        limits.hit("max_resets", client, "too many resets")
+    assert limits.hits["max_resets"] == 6
+    named = [line.partition(": ")[0] for line in caplog.messages]
+    assert named == ["192.0.2.1:4711", "192.0.2.1:4712", "-", "-"]
+
+
+def test_only_so_many_connections_are_remembered(clock: ManualClock) -> None:
+    limits = Limits(clock, Occupancy(1, 0))
+    for port in range(3000):
+        clock.advance(1)
+        limits.hit("max_resets", ("192.0.2.1", port), "too many resets")
+    assert len(limits._named) == 1024
+    assert list(limits._named)[-1] == ("192.0.2.1", 2999)
+
+
 def test_who_attacks_a_thousand_times_fills_no_log(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = Limits(clock, Occupancy(1, 0))
-    for _ in range(1000):
-        limits.hit("max_resets", CLIENT, "too many resets")
+    for port in range(1000):
+        limits.hit("max_resets", ("192.0.2.1", port), "too many resets")
     said = len(caplog.messages)
     assert limits.hits["max_resets"] == 1000
     assert said < 100
