@@ -1,6 +1,7 @@
 """Any order of what wires and applications do: no exception escapes, and nothing is left behind."""
 
 import asyncio
+import atexit
 import io
 from typing import Any, Final
 
@@ -123,7 +124,8 @@ class Play:
             assert set(after) == {"http.disconnect"}
 
 
-FILE_OF_PLAY: Final = io.FileIO(__file__)  # open as long as this module
+FILE_OF_PLAY: Final = io.FileIO(__file__)
+atexit.register(FILE_OF_PLAY.close)
 
 HINTS = st.just({"type": "http.response.early_hint", "links": [b"</a>"]})
 PUSHES = st.just({"type": "http.response.push", "path": "/a", "headers": []})
