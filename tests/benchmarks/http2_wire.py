@@ -6,6 +6,7 @@ connection. Heads are not decoded, for most of them are never looked at.
 
 import asyncio
 import struct
+from abc import ABC, abstractmethod
 from typing import Final, cast
 
 import hpack
@@ -36,7 +37,7 @@ OPENING: Final = b"".join(
 )
 
 
-class Http2Wire(asyncio.Protocol):
+class Http2Wire(asyncio.Protocol, ABC):
     """A connection; subclasses say what happens on its streams.
 
     Attributes:
@@ -54,21 +55,21 @@ class Http2Wire(asyncio.Protocol):
         self._settled = False
         self._buffer = bytearray()
 
+    @abstractmethod
     def ready(self) -> None:
         """The server has said its settings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def head(self, stream: int, block: bytes, ended: bool) -> None:
         """A response has begun."""
-        raise NotImplementedError
 
+    @abstractmethod
     def data(self, stream: int, payload: bytes, ended: bool) -> None:
         """Content has come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, stream: int) -> None:
         """The server has reset a stream."""
-        raise NotImplementedError
 
     def credit(self, stream: int, count: int) -> None:
         """The server lets a stream send more."""
