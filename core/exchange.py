@@ -27,6 +27,10 @@ class Head(NamedTuple):
     """Whether the application asked for the connection to be closed; only HTTP/1 listens."""
 
 
+NO_HEAD: Final = Head(0, [])
+"""Of a request whose client left before there was an answer."""
+
+
 class Stream(Protocol):
     """What a wire offers to one exchange."""
 

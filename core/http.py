@@ -18,10 +18,10 @@ from typing import Any, Final, TypeAlias
 
 from .asgi import Field, Fields, Message, Scope
 from .errors import Disconnected, UnexpectedMessage
-from .exchange import CLOSED, Head, Stream, Waiters
+from .exchange import CLOSED, NO_HEAD, Head, Stream, Waiters
 from .fields import checked_fields, checked_value
 from .files import FilePart, open_whole_file, part_of_open_file, read_piece
-from .log import log_request
+from .outcome import Outcome
 from .worker import Worker
 
 # What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
@@ -58,6 +58,7 @@ class HttpExchange:
 
     __slots__ = (
         "_announced_length",
+        "_answered",
         "_chunks",
         "_content_delivered",
         "_content_ended",
@@ -72,7 +73,6 @@ class HttpExchange:
         "_sent_length",
         "_started_at",
         "_state",
-        "_status",
         "_stream",
         "_told",
         "_trailers",
@@ -91,7 +91,7 @@ class HttpExchange:
         self._is_head = scope.get("method") == "HEAD"
         self._fields: Fields = scope.get("headers", [])
         self._worker = worker
-        self._started_at = worker.clock.now() if worker.log_access else 0.0
+        self._started_at = worker.clock.now() if worker.observers else 0.0
         # The request.
         self._chunks: list[bytes | bytearray] = []
         self._content_ended = False
@@ -104,7 +104,7 @@ class HttpExchange:
         self._state = State.START
         self._lost = False
         self._head: Head | None = None
-        self._status = 0
+        self._answered: Head | None = None
         self._no_content = self._is_head
         self._endless = False
         self._announced_length: int | None = None
@@ -154,8 +154,8 @@ class HttpExchange:
         if self._state is not State.COMPLETE and not self._lost:
             self._lost = True
             if status:
-                self._status, self._sent_length = status, length
-            self._log_access()
+                self._answered, self._sent_length = Head(status, []), length
+            self._tell_end()
         self._stream = CLOSED
         self._wake_readers()
         self._wake_writers()
@@ -265,8 +265,7 @@ class HttpExchange:
         self._wants_trailers = False
         self._no_content = self._is_head
         content_type = (b"content-type", b"text/plain; charset=utf-8")
-        self._head = self._checked_head(status, [content_type, *fields])
-        self._status = status
+        self._head = self._answered = self._checked_head(status, [content_type, *fields])
         self._emit(text, more=False)
 
     # ------------------------------------------------------------------ request half
@@ -329,8 +328,7 @@ class HttpExchange:
         head = self._checked_head(status, message.get("headers", ()))
         self._wants_trailers = bool(message.get("trailers", False))
         self._no_content = self._no_content or status in (204, 205, 304)
-        self._head = head
-        self._status = status
+        self._head = self._answered = head
         self._state = State.HELD
 
     def _checked_head(self, status: int, pairs: Any) -> Head:
@@ -422,11 +420,11 @@ class HttpExchange:
     def _complete(self) -> None:
         """Let go of the stream: what the application does from now on concerns nobody."""
         self._state = State.COMPLETE
+        self._tell_end()
         self._stream = CLOSED
         self._chunks.clear()
         self._wake_readers()
         self._wake_writers()
-        self._log_access()
 
     def _send_trailers(self, message: Message) -> None:
         self._trailers += checked_fields(message.get("headers", ()), without=_NEVER_TRAILERS)
@@ -558,10 +556,14 @@ class HttpExchange:
         self._complete()
         stream.abort()
 
-    def _log_access(self) -> None:
-        if self._worker.log_access:
-            seconds = self._worker.clock.now() - self._started_at
-            log_request(self.scope, self._status, self._sent_length, seconds)
+    def _tell_end(self) -> None:
+        worker = self._worker
+        if worker.observers:
+            status, fields, _ = self._answered or NO_HEAD
+            seconds = worker.clock.now() - self._started_at
+            outcome = Outcome(self.scope, status, fields, self._sent_length, seconds, self._stream.id)
+            for observe in worker.observers:
+                observe(outcome)
 
 
 def _content_length(value: bytes, known: int | None) -> int:

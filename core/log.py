@@ -4,6 +4,7 @@ Nothing that a peer wrote reaches a log unescaped: control characters would let 
 forge lines or drive a terminal.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -11,8 +12,8 @@ import sys
 import textwrap
 from typing import Any, Final, TextIO
 
-from .asgi import Address, Scope
-from .scope import RequestHead
+from .asgi import Address
+from .outcome import Outcome
 
 error_log = logging.getLogger("alphorn.error")
 access_log = logging.getLogger("alphorn.access")
@@ -35,37 +36,18 @@ def printable(value: object) -> str:
     return escape(value) if isinstance(value, str) else "-"
 
 
-def log_request(scope: Scope, status: int, length: int, seconds: float) -> None:
-    """Log one request that has ended.
-
-    Args:
-        scope: Its scope.
-        status: The status of the answer; 0 if the client left before there was one.
-        length: Content sent, in bytes.
-        seconds: From the request's head to the end of the answer.
-    """
-    try:
+def log_outcome(outcome: Outcome) -> None:
+    """Log one request that has ended, or was refused."""
+    scope, status, _, length, seconds, _ = outcome
+    client = line = "-"
+    with contextlib.suppress(Exception):  # by now the scope is the application's
         client = format_address(scope["client"])
         version = scope["http_version"]
         # A websocket scope has no method: it was a GET (RFC 6455, 4.1) or a CONNECT (RFC 8441, 4).
         method = scope.get("method", "GET" if version == "1.1" else "CONNECT")
         line = request_line(method, scope["raw_path"], scope["query_string"], version)
-    except Exception:  # noqa: BLE001 - by now the scope is the application's
-        client = line = "-"
-    access_log.info('%s "%s" %s %d %.1fms', client, line, status or "-", length, seconds * 1000)
-
-
-def log_refusal(client: Address | None, head: RequestHead | None, status: int, length: int) -> None:
-    """Log an answer that the server gave by itself, because no application was to see the request.
-
-    Args:
-        client: Who was refused.
-        head: The head of the request; None if not even that could be read.
-        status: The status of the answer.
-        length: Content sent, in bytes.
-    """
-    line = request_line(head.method, head.path, head.query, head.http_version) if head else "-"
-    access_log.info('%s "%s" %d %d -', format_address(client), line, status, length)
+    took = "-" if seconds is None else f"{seconds * 1000:.1f}ms"
+    access_log.info('%s "%s" %s %d %s', client, line, status or "-", length, took)
 
 
 def request_line(method: str, path: bytes, query: bytes, http_version: str) -> str:

@@ -6,6 +6,7 @@ from .asgi import Scope
 from .errors import StreamFault
 from .exchange import Stream
 from .http import HttpExchange
+from .outcome import Outcome
 from .scope import ConnectionFacts, RequestHead, http_scope, websocket_scope
 from .websocket import WebSocketExchange
 from .worker import Worker
@@ -34,6 +35,38 @@ def open_exchange(
     scope = websocket_scope(facts, head, stream.extensions, handshake.subprotocols)
     _check_host(worker, scope)
     return WebSocketExchange(worker, stream, scope, handshake)
+
+
+def tell_refusal(  # noqa: PLR0913 - one argument per fact
+    worker: Worker,
+    facts: ConnectionFacts,
+    head: RequestHead | None,
+    *,
+    status: int,
+    length: int,
+    stream_id: int = 0,
+) -> None:
+    """Tell the observers of an answer that a wire gave, because no application was to see the request.
+
+    Args:
+        worker: What the connection shares with its siblings.
+        facts: Of the connection.
+        head: The head of the request; None if not even that could be read.
+        status: The status of the answer.
+        length: Content sent, in bytes.
+        stream_id: The HTTP/2 stream; 0 on HTTP/1.
+    """
+    if not worker.observers:
+        return
+    scope: Scope
+    if head is None:
+        scope = {"client": facts.client, "scheme": "https" if facts.secure else "http", "extensions": {}}
+        if facts.secure:
+            scope["extensions"]["tls"] = facts.tls
+    else:
+        scope = http_scope(facts, head, {})
+    for observe in worker.observers:
+        observe(Outcome(scope, status, [], length, None, stream_id))
 
 
 def _check_host(worker: Worker, scope: Scope) -> None:

@@ -26,10 +26,10 @@ from .asgi import Address, Message, Scope
 from .clock import NEVER
 from .codec import Close, Codec, Crumb, Handshake, Pause, Ping, Pong, TooBig, Violation
 from .errors import Disconnected, UnexpectedMessage
-from .exchange import CLOSED, Stream, Waiters
+from .exchange import CLOSED, NO_HEAD, Stream, Waiters
 from .http import HttpExchange
 from .limits import Budget
-from .log import log_request
+from .outcome import Outcome
 from .websocket_messages import read_accept, read_close, read_denial, read_send
 from .worker import Worker
 
@@ -60,6 +60,7 @@ class WebSocketExchange:
     """An ASGI websocket conversation: the wire's `Exchange` and the application's `receive` and `send`."""
 
     __slots__ = (
+        "_answered",
         "_blamed",
         "_budget",
         "_client",
@@ -81,7 +82,6 @@ class WebSocketExchange:
         "_sent_bytes",
         "_started_at",
         "_state",
-        "_status",
         "_stream",
         "_uncredited",
         "_violation",
@@ -103,7 +103,7 @@ class WebSocketExchange:
         # This conversation.
         self._stream = stream
         self._state = State.CONNECTING
-        self._status = 0
+        self._answered = NO_HEAD
         self._denial: HttpExchange | None = None
         self._codec: Codec | None = None  # from accept until nothing the client says matters any more
         self._connect_delivered = False
@@ -293,7 +293,7 @@ class WebSocketExchange:
             fields.append(self._worker.server_field)
         head, codec = self._handshake.accept(subprotocol, fields)
         self._state = State.OPEN
-        self._status = head.status
+        self._answered = head
         self._codec = codec
         self._put_off_ping()
         self._worker.clock.watch(self)
@@ -522,7 +522,7 @@ class WebSocketExchange:
             self._codec = None
         self._worker.clock.forget(self)
         if state is not State.DENYING:
-            self._log_access()
+            self._tell_end()
         if farewell is not None:
             self._give_credit()
         stream, self._stream = self._stream, CLOSED
@@ -535,10 +535,14 @@ class WebSocketExchange:
         else:
             stream.send(None, farewell, True)
 
-    def _log_access(self) -> None:
-        if self._worker.log_access:
-            seconds = self._worker.clock.now() - self._started_at
-            log_request(self.scope, self._status, self._sent_bytes, seconds)
+    def _tell_end(self) -> None:
+        worker = self._worker
+        if worker.observers:
+            status, fields, _ = self._answered
+            seconds = worker.clock.now() - self._started_at
+            outcome = Outcome(self.scope, status, fields, self._sent_bytes, seconds, self._stream.id)
+            for observe in worker.observers:
+                observe(outcome)
 
 
 _Move: TypeAlias = Callable[[WebSocketExchange, Message], None]

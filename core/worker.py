@@ -13,7 +13,8 @@ from .config import Config
 from .dispatch import Dispatcher
 from .exchange import Connection, Waiters
 from .limits import Limits, Occupancy
-from .log import access_log
+from .log import access_log, log_outcome
+from .outcome import Observer
 from .proxies import AllowedHosts
 
 OpenHandshake: TypeAlias = Callable[[Fields, str, Config], Handshake]
@@ -27,7 +28,7 @@ class Worker:
         limits: What came of the limits, and how many connections there are.
         connections: Every connection whose protocol is known, and its client.
         closing: Whether the server is shutting down.
-        log_access: Whether requests are logged; looked up once, because it is asked per request.
+        observers: Who is told what became of each request. It has its members before the first connection.
         server_field: The `server` field of answers, or None.
         hsts_field: The `strict-transport-security` field of answers over TLS, or None.
         allowed_hosts: The names under which it may be asked for; None where all are allowed.
@@ -49,7 +50,9 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self.connections: dict[Connection, Address | None] = {}
         self.closing = False
-        self.log_access = config.access_log and access_log.isEnabledFor(logging.INFO)
+        self.observers: list[Observer] = []
+        if config.access_log and access_log.isEnabledFor(logging.INFO):
+            self.observers.append(log_outcome)
         server = config.server_header.encode("latin-1")
         self.server_field: Field | None = (b"server", server) if server else None
         hsts = b"max-age=%d" % config.hsts  # RFC 6797, 6.1.1

@@ -27,8 +27,8 @@ from ..core.clock import NEVER, Timed
 from ..core.errors import StreamFault
 from ..core.exchange import Connection, Exchange, Head, Stream
 from ..core.limits import LEAST_RATE, Pace
-from ..core.log import error_log, format_address, log_refusal
-from ..core.opening import open_exchange
+from ..core.log import error_log, format_address
+from ..core.opening import open_exchange, tell_refusal
 from ..core.scope import ConnectionFacts
 from ..core.worker import Worker
 from .http1_content import check_length
@@ -565,8 +565,9 @@ class Http1Connection(asyncio.Protocol):
             if self._exchange is not None:
                 self._exchange.lost(fault.code, length)
                 self._exchange = None
-            elif worker.log_access:
-                log_refusal(client, None if in_head else self._request.head, fault.code, length)
+            else:
+                head = None if in_head else self._request.head
+                tell_refusal(worker, self._facts, head, status=fault.code, length=length)
             self._close(hear_out=True)
         elif self._exchange is None:
             self._close(hear_out=True)

@@ -27,7 +27,8 @@ from ..core.clock import NEVER
 from ..core.errors import ConnectionFault, StreamFault
 from ..core.exchange import Connection
 from ..core.http import HttpExchange
-from ..core.log import error_log, format_address, log_refusal
+from ..core.log import error_log, format_address
+from ..core.opening import tell_refusal
 from ..core.scope import ConnectionFacts, http_scope
 from ..core.worker import Worker
 from . import http2_events as events
@@ -322,8 +323,9 @@ class Http2Connection(asyncio.Protocol):
             exchange = open_on_stream(self._worker, self._facts, stream, request)
         except StreamFault as fault:
             self._answer(stream, fault)
-            if self._worker.log_access:
-                log_refusal(self._facts.client, request.head, fault.code, 0)
+            tell_refusal(
+                self._worker, self._facts, request.head, status=fault.code, length=0, stream_id=stream_id
+            )
             return
         if early_priority is not None:  # RFC 9218, 7: it overrides what the request says
             stream.priority = early_priority

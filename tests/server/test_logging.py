@@ -19,8 +19,9 @@ from alphorn.core.log import (
     error_log,
     escape,
     format_address,
-    log_request,
+    log_outcome,
 )
+from alphorn.core.outcome import Outcome
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP_CARRIERS, WEBSOCKET_CARRIERS, Carrier
 from support.clock import ManualClock
 from support.conversation import settled
@@ -216,18 +217,25 @@ SCOPE: Scope = {
 
 
 def test_a_request_line_cannot_forge_another(access: Callable[[], list[str]]) -> None:
-    log_request(SCOPE, 200, 0, 0.0)
+    log_outcome(Outcome(SCOPE, 200, [], 0, 0.0, 0))
     assert access() == [
         r'127.0.0.1:1 "GET /\x1b]0;title\x07\x0a?\x0d\x0a127.0.0.1 forged HTTP/1.1" 200 0 0.0ms'
     ]
 
 
-@pytest.mark.parametrize("change", [{"client": ("a",)}, {"raw_path": None}, {"http_version": 1, "method": 2}])
+@pytest.mark.parametrize(
+    ("change", "client"),
+    [
+        ({"client": ("a",)}, "-"),
+        ({"raw_path": None}, "127.0.0.1:1"),
+        ({"http_version": 1, "method": 2}, "127.0.0.1:1"),
+    ],
+)
 def test_a_scope_that_the_application_spoilt_still_has_its_line(
-    access: Callable[[], list[str]], change: Scope
+    access: Callable[[], list[str]], change: Scope, client: str
 ) -> None:
-    log_request(SCOPE | change, 200, 5, 0.0)
-    assert access() == ['- "-" 200 5 0.0ms']
+    log_outcome(Outcome(SCOPE | change, 200, [], 5, 0.0, 0))
+    assert access() == [f'{client} "-" 200 5 0.0ms']
 
 
 @pytest.mark.parametrize(

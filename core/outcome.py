@@ -1,0 +1,34 @@
+"""What became of a request: told once, at its end, to whoever keeps account of it.
+
+The access log and the metrics listen here (`Worker.observers`). While nobody does, nothing is measured.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from .asgi import Fields, Scope
+
+
+class Outcome(NamedTuple):
+    """A request that has ended, a WebSocket that is closed, or a request that no application was to see.
+
+    Attributes:
+        scope: Its scope, in which an application may have changed anything. Of a request that could not
+            be read it has only `client`, `scheme` and `extensions`.
+        status: Of the answer; 0 if the client left before there was one.
+        fields: Of the answer's head, as the core made it; empty if the wire gave the answer.
+        length: Content sent, in bytes; of a WebSocket its frames.
+        seconds: From the request's head to the end of the answer; None if the wire gave it at once.
+        stream_id: The HTTP/2 stream; 0 on HTTP/1.
+    """
+
+    scope: Scope
+    status: int
+    fields: Fields
+    length: int
+    seconds: float | None
+    stream_id: int
+
+
+Observer: TypeAlias = Callable[[Outcome], None]
+"""Called in the middle of everything: it neither raises nor waits."""
