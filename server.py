@@ -8,10 +8,10 @@ lifespan; then connections. Shutdown is the other way round, within the grace pe
 import asyncio
 import dataclasses
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from .core.application import adapt, load_application
 from .core.asgi import Application
@@ -289,7 +289,7 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
         parse_bind(bind)
     server = Server(app, chosen)
     enable_logging()
-    runner = asyncio.Runner(loop_factory=_loop_factory(chosen.loop))
+    runner = asyncio.Runner(loop_factory=loop_factory(chosen.loop))
     try:
         runner.run(server.serve())
     finally:
@@ -320,7 +320,12 @@ def _one_config(config: Config | None, settings: dict[str, Any]) -> Config:
     return config
 
 
-def _loop_factory(choice: str) -> Any:
+def loop_factory(choice: Literal["auto", "uvloop", "asyncio"]) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop that a `Config` chooses in `loop`.
+
+    Raises:
+        ConfigError: It chooses uvloop, which is not installed.
+    """
     if choice != "asyncio":
         try:
             import uvloop  # noqa: PLC0415 - optional, and slow to import
@@ -328,7 +333,7 @@ def _loop_factory(choice: str) -> Any:
             if choice == "uvloop":
                 raise ConfigError("--loop uvloop: it is not installed; `pip install uvloop`") from None
         else:
-            return uvloop.new_event_loop
+            return cast(Callable[[], asyncio.AbstractEventLoop], uvloop.new_event_loop)
     # On Windows the default loop cannot watch a socket (add_reader), which the acceptor does.
     return asyncio.SelectorEventLoop
 

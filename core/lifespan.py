@@ -74,7 +74,7 @@ class Lifespan:
                 self._go_on_without()
             elif self._refused:
                 await self._ends(self._task)
-                _give_up(answer)
+                self._give_up(answer)
         except BaseException:
             await self._abandon(self._task)
             self._task = None
@@ -154,6 +154,12 @@ class Lifespan:
             error_log.debug("the traceback of that", exc_info=error)
         self._task = None
 
+    def _give_up(self, answer: Message) -> NoReturn:
+        """Log why the application refuses to start, perhaps a traceback; its last line goes into the error."""
+        reason = _reason(answer)
+        error_log.error("the application refuses to start: %s", reason)
+        raise StartupFailed(f"the application refuses to start: {reason.splitlines()[-1]}") from self._error
+
     def _log_error(self, message: str) -> None:
         error = self._error
         assert error is not None
@@ -182,13 +188,6 @@ def _summary(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - an exception may fail to say what it is about
         first = ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-def _give_up(answer: Message) -> NoReturn:
-    """Log why the application refuses to start, perhaps a traceback; its last line goes into the error."""
-    reason = _reason(answer)
-    error_log.error("the application refuses to start: %s", reason)
-    raise StartupFailed(f"the application refuses to start: {reason.splitlines()[-1]}")
 
 
 def _reason(answer: Message) -> str:
