@@ -13,12 +13,14 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+from .admin import AdminEndpoint
 from .core.application import adapt, load_application
 from .core.asgi import Application
 from .core.clock import Clock
 from .core.config import Config
 from .core.drain import Report, drain
 from .core.errors import ConfigError, ShutdownFailed
+from .core.fleet import SingleProcess, State
 from .core.lifespan import Lifespan
 from .core.log import configure_logging, enable_logging, error_log
 from .core.process import ENDING_SECONDS, Ending, Signals, on_hangup
@@ -31,6 +33,7 @@ from .core.sockets import (
     describe,
     open_binds,
     open_sockets,
+    parse_admin_bind,
     parse_bind,
 )
 from .core.worker import Worker, make_limits
@@ -53,6 +56,7 @@ class Server:
     Attributes:
         config: The settings.
         urls: Where it listens, one URL per socket, those of redirects last; known once it has started.
+        admin_urls: Where its operator may ask (`--admin-bind`); known once it has started.
         drained: Whether it has stopped, and every request had finished by itself within the grace period.
     """
 
@@ -72,12 +76,14 @@ class Server:
         """
         self.config = _one_config(config, settings)
         self.urls: list[str] = []
+        self.admin_urls: list[str] = []
         self.drained = False
         self._application: Application = (
             load_application(app, self.config) if isinstance(app, str) else adapt(app, self.config.interface)
         )
         self._clock = clock or Clock()
         self._running: _Running | None = None
+        self._signals: Signals | None = None
 
     async def __aenter__(self) -> Self:
         """Start; see `start`."""
@@ -102,8 +108,9 @@ class Server:
         """
         if self._running is not None:
             raise RuntimeError("this server has been started already")
-        running = _Running(self._application, self.config, self._clock)
+        running = _Running(self._application, self.config, self._clock, self._drain_now)
         self.urls = await running.start()
+        self.admin_urls = running.admin_urls
         self._running = running
 
     async def stop(self) -> None:
@@ -152,6 +159,7 @@ class Server:
         """
         hangup = self.reload_certificates if self.config.certfile else None
         with Signals() as signals, on_hangup(hangup):
+            self._signals = signals
             starting = asyncio.ensure_future(self.start())
             # A model may take minutes to load; nobody has to wait for that.
             signals.first.add_done_callback(lambda _: starting.cancel())
@@ -162,15 +170,31 @@ class Server:
                 if not signals.signalled:
                     raise
             finally:
+                self._signals = None
                 await self.stop()
+
+    def _drain_now(self) -> None:
+        """Let `serve` end as a signal would (`alphorn ctl drain`).
+
+        Raises:
+            ConfigError: It is not `serve` that runs.
+        """
+        if self._signals is None:
+            raise ConfigError("this server is a part of a program, which ends it by itself")
+        self._signals.tell("alphorn ctl drain")
 
 
 class _Running:
     """What exists between start and stop."""
 
-    def __init__(self, application: Application, config: Config, clock: Clock) -> None:
+    def __init__(
+        self, application: Application, config: Config, clock: Clock, drain_now: Callable[[], None]
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._drain_now = drain_now
+        self._state: State = "starting"
+        self._admin: AdminEndpoint | None = None
         self._lifespan = Lifespan(application, config.lifespan, clock)
         self.limits = make_limits(config, clock)
         self._worker = Worker(config, clock, application, open_handshake, self.limits)
@@ -187,11 +211,15 @@ class _Running:
             self._tls = tls = _tls(self._config, self._clock)
             self._sockets = open_sockets(self._config)
             self._redirecting = open_binds(map(parse_bind, self._config.redirect_bind), self._config.backlog)
+            if self._config.admin_bind:
+                self._admin = self._open_admin()
+            self._clock.start()
             await self._lifespan.startup()
         except BaseException:
             close_sockets([*self._sockets, *self._redirecting])
+            await self._leave()
             raise
-        self._clock.start()
+        self._state = "ready"
         if tls is not None:
             tls.start()
         handlers = Handlers(
@@ -234,9 +262,36 @@ class _Running:
             error_log.info("listening on %s (redirects to https)", url)
         return urls
 
+    @property
+    def admin_urls(self) -> list[str]:
+        """Where the operator may ask."""
+        return [] if self._admin is None else self._admin.urls
+
+    def _open_admin(self) -> AdminEndpoint:
+        fleet = SingleProcess(
+            commands={},
+            clock=self._clock,
+            state=lambda: self._state,
+            reload_now=self._reload_now,
+            drain_now=self._drain_now,
+        )
+        admin = AdminEndpoint(self._config, self._clock, fleet)
+        admin.start()
+        return admin
+
     def reload_certificates(self) -> bool:
         """Read the files of TLS again; tell whether what they have is in use."""
         return self._tls is not None and self._tls.reload()
+
+    def _reload_now(self) -> str:
+        """Reload for `alphorn ctl reload`; see `Fleet.reload`."""
+        if self._tls is None:
+            raise ConfigError("there is no certificate to read again; for new code, start the server again")
+        if not self._tls.reload():
+            raise ConfigError(
+                "the certificates are those from before; the log says what is wrong with the new ones"
+            )
+        return "the certificates were read again"
 
     async def drain(self) -> bool:
         """Take no more connections, then no more requests.
@@ -244,6 +299,7 @@ class _Running:
         Returns:
             Whether every request finished by itself.
         """
+        self._state = "draining"
         for acceptor in self._acceptors:
             acceptor.close()
         if self._tls is not None:
@@ -259,9 +315,15 @@ class _Running:
             with Report(self._clock, lambda: "the application's shutdown"):
                 await self._lifespan.shutdown()
         finally:
-            self._clock.stop()
+            await self._leave()
         if self._lifespan.failed:
             raise ShutdownFailed("the application's shutdown failed")
+
+    async def _leave(self) -> None:
+        """Stop what outlives the application."""
+        if self._admin is not None:
+            await self._admin.stop()
+        self._clock.stop()
 
 
 def run(app: Any, config: Config | None = None, **settings: Any) -> None:
@@ -287,6 +349,8 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
         chosen.bind + chosen.redirect_bind
     ):  # before the application is loaded, which may take its time
         parse_bind(bind)
+    for bind in chosen.admin_bind:
+        parse_admin_bind(bind)
     server = Server(app, chosen)
     enable_logging()
     runner = asyncio.Runner(loop_factory=loop_factory(chosen.loop))

@@ -437,6 +437,15 @@ class Config:
         at_least=0,
     )
 
+    # --- Administration
+    admin_bind: tuple[str, ...] = setting(
+        (),
+        "Address for the operator, repeatable: unix:/PATH, whose file only this user can open (mode 0600), or a "
+        "loopback address and port. Health, metrics and a status page; over unix sockets also `alphorn ctl`.",
+        section="Administration",
+        unit="address",
+    )
+
     # --- Run time and logs
     loop: Literal["auto", "uvloop", "asyncio"] = setting(
         "auto", "Event loop; auto takes uvloop where it is installed.", section="Run time and logs"

@@ -140,6 +140,30 @@ def _propose_bind(text: str) -> str:
     return "127.0.0.1:8000"
 
 
+def parse_admin_bind(text: str) -> Bind:
+    """Read an address of `--admin-bind`: a unix socket, or a port that no other machine can reach.
+
+    Raises:
+        ConfigError: Others could reach it; or it is no address, or cannot be looked up.
+    """
+    bind = parse_bind(text)
+    if isinstance(bind, UnixBind) or (isinstance(bind, TcpBind) and bind.host and _is_loopback(bind)):
+        return bind
+    raise ConfigError(
+        f"--admin-bind {text}: who is not on this machine could reach it; write it like "
+        "'unix:/run/app-admin.sock' or '127.0.0.1:9000'"
+    )
+
+
+def _is_loopback(bind: TcpBind) -> bool:
+    try:
+        return all(ipaddress.ip_address(address[0]).is_loopback for _, address in _resolve(bind))
+    except OSError as error:
+        raise ConfigError(f"--admin-bind {bind}: {_explain(bind, error)}") from error
+    except ValueError:  # an address with a zone, which loopback has not
+        return False
+
+
 def _is_number(text: str) -> bool:
     # More than nine digits would not fit the C int that descriptors are.
     return text.isascii() and text.isdecimal() and len(text) <= 9
@@ -173,12 +197,13 @@ def open_sockets(config: Config) -> list[socket.socket]:
     return open_binds(binds, config.backlog)
 
 
-def open_binds(binds: Iterable[Bind], backlog: int) -> list[socket.socket]:
+def open_binds(binds: Iterable[Bind], backlog: int, mode: int = 0o666) -> list[socket.socket]:
     """Open the sockets of some addresses; see `open_sockets`.
 
     Args:
         binds: The addresses; what is there twice is opened once.
         backlog: Connections the kernel may hold for each that were not accepted yet.
+        mode: Who may connect to unix sockets, as the mode of their files.
 
     Raises:
         ConfigError: One of them cannot be opened; those opened before it are closed again.
@@ -186,7 +211,7 @@ def open_binds(binds: Iterable[Bind], backlog: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for bind in dict.fromkeys(binds):
-            sockets += _open(bind, backlog)
+            sockets += _open(bind, backlog, mode)
     except BaseException:
         close_sockets(sockets)
         raise
@@ -207,13 +232,13 @@ def close_sockets(sockets: Iterable[socket.socket]) -> None:
         sock.close()
 
 
-def _open(bind: Bind, backlog: int) -> list[socket.socket]:
+def _open(bind: Bind, backlog: int, mode: int) -> list[socket.socket]:
     try:
         match bind:
             case TcpBind():
                 return _open_tcp(bind, backlog)
             case UnixBind():
-                return [_open_unix(bind, backlog)]
+                return [_open_unix(bind, backlog, mode)]
             case DescriptorBind():
                 return [_adopt(bind)]
     except OSError as error:
@@ -284,16 +309,20 @@ def _listen_on(family: int, address: tuple[Any, ...], backlog: int) -> socket.so
     return sock
 
 
-def _open_unix(bind: UnixBind, backlog: int) -> socket.socket:
+def _open_unix(bind: UnixBind, backlog: int, mode: int) -> socket.socket:
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigError(f"cannot listen on {bind}: this system has no unix sockets; bind a host and port")
     _remove_stale(Path(bind.path))
     sock = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(bind.path)  # as it was given: the system limits its length
+        mask = os.umask(0o177)  # so that there is no moment at which anybody else may connect
+        try:
+            sock.bind(bind.path)  # as it was given: the system limits its length
+        finally:
+            os.umask(mask)
         sock.file = Path(bind.path).absolute()
         sock.identity = _identity(sock.file)
-        sock.file.chmod(0o666)  # open_sockets() says why
+        sock.file.chmod(mode)
         sock.listen(backlog)
     except BaseException:
         close_sockets([sock])
