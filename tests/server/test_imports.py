@@ -25,6 +25,7 @@ ALLOWED = {
     "admin": {"core", "protocols", "tls"},
     "server": {"admin", "core", "protocols", "tls"},
     "testing": {"server", "tls"},
+    "gunicorn": {"core", "server"},
     "pytest_plugin": {"testing"},
     "demo": {"__init__", "core", "demo_chat"},
     "demo_chat": {"core"},
@@ -40,6 +41,7 @@ LIBRARIES = {
     "admin": set(),
     "server": {"uvloop"},
     "testing": set(),
+    "gunicorn": {"gunicorn"},
     "pytest_plugin": {"pytest"},
     "demo": set(),
     "demo_chat": set(),
@@ -95,7 +97,7 @@ def test_a_module_imports_only_what_its_room_may(room: str, file: Path) -> None:
 
 @pytest.mark.parametrize(("room", "file"), SOURCES, ids=lambda part: getattr(part, "name", part))
 def test_ssl_is_for_tls_and_who_composes_alone(room: str, file: Path) -> None:
-    if room in ("tls", "server", "testing"):
+    if room in ("tls", "server", "testing", "gunicorn"):
         return
     for line, imported, _ in imports(room, file):
         assert imported != "ssl", f"{file.relative_to(ROOT)}:{line}"

@@ -1,11 +1,13 @@
 """A server in a process of its own: for clients that block, for its memory, and for how it ends."""
 
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -55,7 +57,7 @@ class ServerProcess:
         self._ended = False
         self._news = threading.Condition()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "alphorn", app, "--port", "0", "--engine", ENGINE, *options],
+            self.command(app, options),
             cwd=folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("SERVE_")},
             stdout=subprocess.DEVNULL if quiet else None,
@@ -72,6 +74,10 @@ class ServerProcess:
         found = re.search(r"https?://\S+", banner)
         assert found, banner
         self.url = found[0]
+
+    def command(self, app: str, options: Sequence[str]) -> list[str]:
+        """Return what is run."""
+        return [sys.executable, "-m", "alphorn", app, "--port", "0", "--engine", ENGINE, *options]
 
     def __enter__(self) -> Self:
         return self
@@ -102,15 +108,15 @@ class ServerProcess:
         with self._news:
             return "".join(self._lines)
 
-    def wait_for(self, text: str) -> str:
-        """Wait for a line of its log that contains `text` and return it.
+    def wait_for(self, text: str, nth: int = 1) -> str:
+        """Wait for a line of its log that contains `text`, or for the `nth` such line, and return it.
 
         Raises:
             AssertionError: It ended without one, or took too long.
         """
 
         def said() -> str | None:
-            return next((line for line in self._lines if text in line), None)
+            return next(itertools.islice((line for line in self._lines if text in line), nth - 1, None), None)
 
         with self._news:
             self._news.wait_for(lambda: said() or self._ended, PATIENCE_SECONDS)
