@@ -36,6 +36,7 @@ from .core.sockets import (
     parse_admin_bind,
     parse_bind,
 )
+from .core.static import StaticFiles, parse_mounts
 from .core.worker import Worker, make_limits
 from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
@@ -78,10 +79,15 @@ class Server:
         self.urls: list[str] = []
         self.admin_urls: list[str] = []
         self.drained = False
+        self._clock = clock or Clock()
+        mounts = parse_mounts(self.config.static)
         self._application: Application = (
             load_application(app, self.config) if isinstance(app, str) else adapt(app, self.config.interface)
         )
-        self._clock = clock or Clock()
+        if mounts:
+            self._application = StaticFiles(
+                mounts, self._application, self._clock.unix_time, dotfiles=self.config.static_dotfiles
+            )
         self._running: _Running | None = None
         self._signals: Signals | None = None
 

@@ -42,6 +42,10 @@ class Clock:
         """Return monotonic seconds, the scale of every deadline."""
         return time.monotonic()
 
+    def unix_time(self) -> float:
+        """Return the seconds since the epoch, to be held against the times of files."""
+        return time.time()
+
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """Bound a block of code, as `asyncio.timeout` does: exactly, not by the tick.
 

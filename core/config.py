@@ -51,6 +51,21 @@ class Config:
         example="/api",
     )
 
+    # --- Static files
+    static: tuple[str, ...] = setting(
+        (),
+        "Serve the files of a folder below a path, as PREFIX=FOLDER, such as /assets=public. Repeatable; the "
+        "longest prefix counts, and the application sees none of these requests.",
+        section="Static files",
+        unit="prefix=folder",
+    )
+    static_dotfiles: bool = setting(
+        False,
+        "Serve files and folders whose names begin with a dot as well, such as .well-known, but also .git and "
+        ".env.",
+        section="Static files",
+    )
+
     # --- Proxies
     trusted_proxies: tuple[str, ...] = setting(
         (),
@@ -486,6 +501,7 @@ _APART = (
     ("keyfile_password_file", "keyfile_password", "which has the password as well: drop one of them"),
 )
 _NEEDED = (
+    ("static_dotfiles", ("static",)),
     ("keyfile", ("certfile",)),
     ("keyfile_password", ("certfile",)),
     ("keyfile_password_file", ("certfile",)),

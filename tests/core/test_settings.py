@@ -288,6 +288,7 @@ COMPANIONS: dict[str, dict[str, object]] = {
     "client_crl": CERTIFICATE | {"client_auth": "required", "client_ca": "a"},
     "redirect_bind": CERTIFICATE,
     "redirect_port": CERTIFICATE | {"redirect_bind": (":80",)},
+    "static_dotfiles": {"static": ("/a=b",)},
 }
 """What some settings are of no use without, as flags."""
 
