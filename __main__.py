@@ -13,7 +13,7 @@ import click
 
 from . import __version__
 from .core.config import SETTINGS, Config
-from .core.errors import ApplicationFailed, ConfigError, ShutdownFailed, StartupFailed
+from .core.errors import AlphornError, ConfigError
 from .core.schema import Setting
 from .core.settings import APP, as_toml, gather
 
@@ -99,14 +99,15 @@ def main() -> int:
     """Run the command with the arguments of this process.
 
     Returns:
-        The exit status: 0, 1 if threads of the application had to be left running, 2 after a mistake of the
-        operator, 3 if the application did not start, 4 if it did not shut down properly.
+        The exit status: 0, 1 if threads of the application had to be left running or workers end again and
+        again, 2 after a mistake of the operator, 3 if the application did not start, 4 if it did not shut down
+        properly.
     """
     try:
         chosen = command.main(standalone_mode=False)
         if isinstance(chosen, tuple):  # not after --help and the like
             from .core.process import ENDING_SECONDS, Ending  # noqa: PLC0415 - see the module docstring
-            from .server import run  # noqa: PLC0415
+            from .workers import run  # noqa: PLC0415
 
             try:
                 run(*chosen)
@@ -114,14 +115,8 @@ def main() -> int:
                 Ending(ENDING_SECONDS).begin()  # or a thread of the application could keep the process
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
-    except ApplicationFailed as error:
-        return _fail(str(error), 2, error.trace)
-    except ConfigError as error:
-        return _fail(str(error), 2)
-    except StartupFailed as error:
-        return _fail(str(error), 3)
-    except ShutdownFailed as error:
-        return _fail(str(error), 4)
+    except AlphornError as error:
+        return _fail(str(error), error.exit_status, error.trace)
     except (KeyboardInterrupt, click.Abort):
         pass  # interrupted before the server took the signal over: there is nothing to end
     return 0

@@ -6,9 +6,8 @@ lifespan; then connections. Shutdown is the other way round, within the grace pe
 """
 
 import asyncio
-import dataclasses
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -17,32 +16,22 @@ from .admin import AdminEndpoint
 from .core.application import adapt, load_application
 from .core.asgi import Application
 from .core.clock import Clock
-from .core.config import Config
+from .core.config import Config, one_config
 from .core.drain import Report, drain
 from .core.errors import ConfigError, ShutdownFailed
-from .core.fleet import SingleProcess, State
+from .core.fleet import Commands, SingleProcess, State
 from .core.lifespan import Lifespan
-from .core.log import configure_logging, enable_logging, error_log
-from .core.process import ENDING_SECONDS, Ending, Signals, on_hangup
+from .core.log import enable_logging, error_log
+from .core.process import ENDING_SECONDS, Ending, Signals, on_signals
 from .core.proxies import TrustedProxies
 from .core.redirect import HTTPS_PORT, RedirectToHttps
-from .core.sockets import (
-    TcpBind,
-    address_of,
-    close_sockets,
-    describe,
-    open_binds,
-    open_sockets,
-    parse_admin_bind,
-    parse_bind,
-)
+from .core.sockets import Listeners, address_of, describe, open_listeners
 from .core.static import StaticFiles, parse_mounts
 from .core.worker import Worker, make_limits
 from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
 from .protocols.websocket import open_handshake
 from .tls.acceptor import Acceptor, ContextFor, Handlers
-from .tls.passwords import ask_for_key_password
 
 if TYPE_CHECKING:
     from .tls.served import ServedTls  # loaded where there is TLS: cryptography is slow to import
@@ -58,11 +47,19 @@ class Server:
         config: The settings.
         urls: Where it listens, one URL per socket, those of redirects last; known once it has started.
         admin_urls: Where its operator may ask (`--admin-bind`); known once it has started.
+        announcements: The same as lines for the log, with what is spoken there. Who hands in `listeners`
+            announces them, for there may be others with the same.
         drained: Whether it has stopped, and every request had finished by itself within the grace period.
     """
 
     def __init__(
-        self, app: Any, config: Config | None = None, *, clock: Clock | None = None, **settings: Any
+        self,
+        app: Any,
+        config: Config | None = None,
+        *,
+        clock: Clock | None = None,
+        listeners: Listeners | None = None,
+        **settings: Any,
     ) -> None:
         """Prepare to serve.
 
@@ -70,14 +67,19 @@ class Server:
             app: An ASGI 3, ASGI 2 or WSGI application, or the "module:attribute" where one is.
             config: The settings; or give them by name.
             clock: Where timeouts get the time from; tests hand in one that they advance.
+            listeners: Sockets that are open already, in place of those that the settings name.
             settings: Fields of a Config, when none is given.
 
         Raises:
             ConfigError: The application cannot be loaded, or a setting makes no sense.
         """
-        self.config = _one_config(config, settings)
+        self.config = one_config(config, settings)
+        if listeners is None and self.config.supervised:
+            raise ConfigError("a Server is one worker; for --workers use `alphorn.run` or the command")
         self.urls: list[str] = []
         self.admin_urls: list[str] = []
+        self.announcements: list[str] = []
+        self._listeners = listeners
         self.drained = False
         self._clock = clock or Clock()
         mounts = parse_mounts(self.config.static)
@@ -114,10 +116,13 @@ class Server:
         """
         if self._running is not None:
             raise RuntimeError("this server has been started already")
-        running = _Running(self._application, self.config, self._clock, self._drain_now)
-        self.urls = await running.start()
+        running = _Running(self._application, self.config, self._clock, self._listeners, self._drain_now)
+        self.urls, self.announcements = await running.start()
         self.admin_urls = running.admin_urls
         self._running = running
+        if self._listeners is None:
+            for line in self.announcements:
+                error_log.info("%s", line)
 
     async def stop(self) -> None:
         """Stop accepting, let requests finish within the grace period, shut the application down.
@@ -141,6 +146,11 @@ class Server:
         """How often clients went beyond a limit, by the name of its setting, since the last start."""
         return {} if self._running is None else dict(self._running.limits.hits)
 
+    @property
+    def commands(self) -> Commands:
+        """What the operator may ask this worker; nothing while it does not run."""
+        return {} if self._running is None else self._running.commands
+
     def reload_certificates(self) -> bool:
         """Read the certificates, their keys and what clients are held against again, at once.
 
@@ -163,21 +173,41 @@ class Server:
             StartupFailed: The application refused to start.
             ShutdownFailed: The application reported that its shutdown failed.
         """
-        hangup = self.reload_certificates if self.config.certfile else None
-        with Signals() as signals, on_hangup(hangup):
+        hangup = {"SIGHUP": self.reload_certificates} if self.config.certfile else {}
+        with Signals() as signals, on_signals(hangup):
             self._signals = signals
-            starting = asyncio.ensure_future(self.start())
-            # A model may take minutes to load; nobody has to wait for that.
-            signals.first.add_done_callback(lambda _: starting.cancel())
             try:
-                await starting
-                await signals.first
-            except asyncio.CancelledError:
-                if not signals.signalled:
-                    raise
+                await self.serve_until(signals.first)
             finally:
                 self._signals = None
-                await self.stop()
+
+    async def serve_until(
+        self, told: asyncio.Future[None], started: Callable[[], object] | None = None
+    ) -> None:
+        """Serve until it is told to stop, or until it is cancelled.
+
+        Args:
+            told: Done when it shall stop.
+            started: Called when it serves.
+
+        Raises:
+            ConfigError: An address or a certificate cannot be used.
+            StartupFailed: The application refused to start.
+            ShutdownFailed: The application reported that its shutdown failed.
+        """
+        starting = asyncio.ensure_future(self.start())
+        # A model may take minutes to load; nobody has to wait for that.
+        told.add_done_callback(lambda _: starting.cancel())
+        try:
+            await starting
+            if started is not None:
+                started()
+            await told
+        except asyncio.CancelledError:
+            if told.cancelled() or not told.done():  # not by a signal
+                raise
+        finally:
+            await self.stop()
 
     def _drain_now(self) -> None:
         """Let `serve` end as a signal would (`alphorn ctl drain`).
@@ -194,7 +224,12 @@ class _Running:
     """What exists between start and stop."""
 
     def __init__(
-        self, application: Application, config: Config, clock: Clock, drain_now: Callable[[], None]
+        self,
+        application: Application,
+        config: Config,
+        clock: Clock,
+        listeners: Listeners | None,
+        drain_now: Callable[[], None],
     ) -> None:
         self._config = config
         self._clock = clock
@@ -205,24 +240,28 @@ class _Running:
         self.limits = make_limits(config, clock)
         self._worker = Worker(config, clock, application, open_handshake, self.limits)
         self._proxies = TrustedProxies(config.trusted_proxies, config.forwarded_fields)
-        self._sockets: list[socket.socket] = []
+        self._supervised = listeners is not None
+        self._listeners = listeners or Listeners([], [])
         self._redirects: Worker | None = None
-        self._redirecting: list[socket.socket] = []
         self._acceptors: list[Acceptor] = []
         self._tls: ServedTls | None = None
+        self.commands: Commands = {
+            "limits": lambda: {"hits": dict(self.limits.hits)},
+            "reload_certificates": lambda: {"in_use": self.reload_certificates()},
+        }
 
-    async def start(self) -> list[str]:
-        """Start, or leave nothing behind; return the URLs."""
+    async def start(self) -> tuple[list[str], list[str]]:
+        """Start, or leave nothing behind; return the URLs, and what to announce."""
         try:
             self._tls = tls = _tls(self._config, self._clock)
-            self._sockets = open_sockets(self._config)
-            self._redirecting = open_binds(map(parse_bind, self._config.redirect_bind), self._config.backlog)
-            if self._config.admin_bind:
-                self._admin = self._open_admin()
+            if not self._supervised:  # else the supervisor does it for all of its workers
+                self._listeners = open_listeners(self._config)
+                if self._config.admin_bind:
+                    self._admin = self._open_admin()
             self._clock.start()
             await self._lifespan.startup()
         except BaseException:
-            close_sockets([*self._sockets, *self._redirecting])
+            self._listeners.close()
             await self._leave()
             raise
         self._state = "ready"
@@ -232,14 +271,16 @@ class _Running:
             http1=partial(Http1Connection, self._worker) if self._config.http1 else None,
             http2=partial(Http2Connection, self._worker) if self._config.http2 or self._config.h2c else None,
         )
-        for listener in self._sockets:
+        for listener in self._listeners.serving:
             self._accept(listener, handlers, None if tls is None else tls.choose)
-        urls = [describe(listener, secure=tls is not None) for listener in self._sockets]
+        urls = [describe(listener, secure=tls is not None) for listener in self._listeners.serving]
         spoken = _spoken(self._config, secure=tls is not None)
         names = "" if tls is None else f"; certificate for {tls.names}"
-        for url in urls:
-            error_log.info("listening on %s (%s%s)", url, spoken, names)
-        return urls + self._redirect() if self._redirecting else urls
+        redirects = self._redirect() if self._listeners.redirecting else []
+        return urls + redirects, [
+            *(f"listening on {url} ({spoken}{names})" for url in urls),
+            *(f"listening on {url} (redirects to https)" for url in redirects),
+        ]
 
     def _accept(self, listener: socket.socket, handlers: Handlers, context_for: ContextFor | None) -> None:
         acceptor = Acceptor(
@@ -257,16 +298,14 @@ class _Running:
 
     def _redirect(self) -> list[str]:
         """Send clients of the addresses for it to https; return the URLs."""
-        ports = (address_of(listener.getsockname()) for listener in self._sockets)
+        ports = (address_of(listener.getsockname()) for listener in self._listeners.serving)
         port = next((address[1] for address in ports if address and address[1]), HTTPS_PORT)
         application = RedirectToHttps(self._config.redirect_port or port)
         self._redirects = Worker(self._config, self._clock, application, open_handshake, self.limits)
         handlers = Handlers(http1=partial(Http1Connection, self._redirects), http2=None)
-        urls = [describe(listener, secure=False) for listener in self._redirecting]
-        for listener, url in zip(self._redirecting, urls, strict=True):
+        for listener in self._listeners.redirecting:
             self._accept(listener, handlers, None)
-            error_log.info("listening on %s (redirects to https)", url)
-        return urls
+        return [describe(listener, secure=False) for listener in self._listeners.redirecting]
 
     @property
     def admin_urls(self) -> list[str]:
@@ -275,7 +314,7 @@ class _Running:
 
     def _open_admin(self) -> AdminEndpoint:
         fleet = SingleProcess(
-            commands={},
+            commands=self.commands,
             clock=self._clock,
             state=lambda: self._state,
             reload_now=self._reload_now,
@@ -310,7 +349,7 @@ class _Running:
             acceptor.close()
         if self._tls is not None:
             self._tls.stop()
-        close_sockets([*self._sockets, *self._redirecting])
+        self._listeners.close()
         workers = [worker for worker in (self._worker, self._redirects) if worker is not None]
         drained = await asyncio.gather(*(drain(each, self._config.graceful_timeout) for each in workers))
         return all(drained)
@@ -332,62 +371,17 @@ class _Running:
         self._clock.stop()
 
 
-def run(app: Any, config: Config | None = None, **settings: Any) -> None:
-    """Serve an application until SIGINT or SIGTERM; blocks.
-
-    Args:
-        app: An ASGI 3, ASGI 2 or WSGI application, or the "module:attribute" where one is.
-        config: The settings; or give them by name: `run(app, port=8080)`.
-        settings: Fields of a Config, when none is given.
-
-    Raises:
-        ConfigError: Something cannot be used: a setting, the application, an address, a certificate.
-        StartupFailed: The application refused to start.
-        ShutdownFailed: The application reported that its shutdown failed.
-        RuntimeError: This thread runs an event loop already.
-    """
-    _refuse_running_loop()
-    chosen = _one_config(config, settings)
-    configure_logging(chosen.log_level)
-    if chosen.certfile:  # before there is a loop, which whoever types would keep waiting
-        chosen = ask_for_key_password(chosen)
-    for bind in (
-        chosen.bind + chosen.redirect_bind
-    ):  # before the application is loaded, which may take its time
-        parse_bind(bind)
-    for bind in chosen.admin_bind:
-        parse_admin_bind(bind)
-    server = Server(app, chosen)
+def run_server(server: Server, serving: Coroutine[Any, Any, None]) -> None:
+    """Run what a server does in an event loop of its own, and bound what it leaves behind."""
     enable_logging()
-    runner = asyncio.Runner(loop_factory=loop_factory(chosen.loop))
+    runner = asyncio.Runner(loop_factory=loop_factory(server.config.loop))
     try:
-        runner.run(server.serve())
+        runner.run(serving)
     finally:
         # Threads that nobody's request waits for have the grace that requests have; else it is used up.
-        grace = chosen.graceful_timeout if server.drained else 0.0
+        grace = server.config.graceful_timeout if server.drained else 0.0
         with Ending(max(grace, ENDING_SECONDS)):
             runner.close()
-
-
-def _refuse_running_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError(
-        "run() makes an event loop, and one is running here; `await Server(app).serve()` in it"
-    )
-
-
-def _one_config(config: Config | None, settings: dict[str, Any]) -> Config:
-    if config is None:
-        try:
-            return Config(**settings)
-        except TypeError as error:
-            raise ConfigError(f"{error}; docs/reference.md lists the settings") from None
-    if settings:
-        raise ConfigError("settings are given twice, as a Config and by name; choose one way")
-    return config
 
 
 def loop_factory(choice: Literal["auto", "uvloop", "asyncio"]) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -411,26 +405,14 @@ def loop_factory(choice: Literal["auto", "uvloop", "asyncio"]) -> Callable[[], a
 def _tls(config: Config, clock: Clock) -> "ServedTls | None":
     """Load what TLS is served with; None without TLS."""
     if config.dev_tls:
-        config = _with_development_certificate(config)
+        from .tls.development import with_development_certificate  # noqa: PLC0415
+
+        config = with_development_certificate(config)
     if not config.certfile:
         return None
     from .tls.served import ServedTls  # noqa: PLC0415 - see above
 
     return ServedTls(config, clock)
-
-
-def _with_development_certificate(config: Config) -> Config:
-    from .tls.development import development_certificate  # noqa: PLC0415
-
-    binds = [bind for bind in map(parse_bind, config.bind) if isinstance(bind, TcpBind)]
-    names = [bind.host or "0.0.0.0" for bind in binds] if config.bind else [config.host]  # noqa: S104 - a name here
-    made = development_certificate(names)
-    error_log.info(
-        "development certificate; trust its CA to be rid of warnings: %s (try `curl --cacert %s ...`)",
-        made.cafile,
-        made.cafile,
-    )
-    return dataclasses.replace(config, dev_tls=False, certfile=(made.certfile,), keyfile=(made.keyfile,))
 
 
 def _spoken(config: Config, *, secure: bool) -> str:

@@ -442,6 +442,17 @@ class Config:
         at_least=1,
     )
 
+    # --- Workers
+    workers: int | Literal["auto"] = setting(
+        1,
+        "Processes that serve; auto is one per processor that this one may use. With more than one, APP is given "
+        "as MODULE:ATTRIBUTE, in Python too, and every limit is one of each process.",
+        section="Workers",
+        at_least=1,
+        at_most=1024,
+        word="auto",
+    )
+
     # --- Shutdown
     graceful_timeout: float = setting(
         30.0,
@@ -476,6 +487,11 @@ class Config:
         pattern="([!-~]([ -~]*[!-~])?)?",  # a field value (RFC 9110, 5.5), in ASCII
         example="alphorn",
     )
+
+    @property
+    def supervised(self) -> bool:
+        """Whether a supervisor is needed, with one worker or more, or the process serves by itself."""
+        return self.workers != 1
 
     def __post_init__(self) -> None:
         for declared in SETTINGS:
@@ -548,3 +564,19 @@ def check_together(given: Mapping[str, Any], label: Callable[[str], str] = str) 
         raise ConfigError(
             f"{off} leave no protocol to serve {'with' if tls else 'without'} TLS: drop one of them"
         )
+
+
+def one_config(config: Config | None, given: Mapping[str, Any]) -> Config:
+    """Return the settings that were given in one of two ways: as a Config, or by name.
+
+    Raises:
+        ConfigError: They were given in both ways, or there is no such setting.
+    """
+    if config is None:
+        try:
+            return Config(**given)
+        except TypeError as error:
+            raise ConfigError(f"{error}; docs/reference.md lists the settings") from None
+    if given:
+        raise ConfigError("settings are given twice, as a Config and by name; choose one way")
+    return config

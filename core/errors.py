@@ -5,6 +5,7 @@ AlphornError
     ApplicationFailed    likewise: the application's own module or factory raised; carries its traceback
   StartupFailed        the application's lifespan said no: exit status 3
   ShutdownFailed       the application's shutdown said that it failed: exit status 4
+  WorkersFailed        worker processes end again and again, or did not end well: exit status 1
   WireError            the peer's; carries the answer to give
     StreamFault          this exchange only (`code`: an HTTP status or an HTTP/2 error code)
     ConnectionFault      the whole connection (`code`: likewise)
@@ -14,21 +15,29 @@ AlphornError
 A peer's fault is never logged as our error; our fault never reaches the peer in detail.
 """
 
+from typing import ClassVar
+
 
 class AlphornError(Exception):
-    """Base of every error that the server itself defines."""
+    """Base of every error that the server itself defines.
+
+    Attributes:
+        exit_status: With which the process ends that it ends.
+        trace: The traceback to print before the message, if it helps: many lines.
+    """
+
+    exit_status: ClassVar[int] = 1
+    trace: str = ""
 
 
 class ConfigError(AlphornError):
     """A mistake of the operator. The message is one line: the cause, then the mend."""
 
+    exit_status = 2
+
 
 class ApplicationFailed(ConfigError):  # noqa: N818 - says whose failure it is
-    """The application's module or factory raised while it was loaded.
-
-    Attributes:
-        trace: The traceback to print before the message: the application's frames only, many lines.
-    """
+    """The application's module or factory raised while it was loaded; `trace` has its frames only."""
 
     def __init__(self, message: str, trace: str) -> None:
         super().__init__(message)
@@ -38,9 +47,17 @@ class ApplicationFailed(ConfigError):  # noqa: N818 - says whose failure it is
 class StartupFailed(AlphornError):  # noqa: N818 - the ASGI name of the event
     """The application answered `lifespan.startup.failed`, or raised with `--lifespan on`."""
 
+    exit_status = 3
+
 
 class ShutdownFailed(AlphornError):  # noqa: N818 - the ASGI name of the event
     """The application answered `lifespan.shutdown.failed`."""
+
+    exit_status = 4
+
+
+class WorkersFailed(AlphornError):  # noqa: N818 - says whose failure it is
+    """The worker processes of a service end again and again, or one did not end well."""
 
 
 class WireError(AlphornError):

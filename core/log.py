@@ -79,7 +79,7 @@ def _escape_one(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(level: str, worker: str = "") -> None:
     """Log to the terminal, errors and news to stderr, requests to stdout, as long as nobody else does.
 
     Whoever gives handlers to our loggers, or to the root logger, gets the lines instead, whether before
@@ -87,6 +87,7 @@ def configure_logging(level: str) -> None:
 
     Args:
         level: The least severe level, as `--log-level` has it.
+        worker: What the lines of the error log begin with: the name of this process, if it is one of several.
     """
     for logger, stream in ((error_log, sys.stderr), (access_log, sys.stdout)):
         ours = [handler for handler in logger.handlers if isinstance(handler, _TerminalHandler)]
@@ -95,7 +96,7 @@ def configure_logging(level: str) -> None:
         if ours or logger.level == logging.NOTSET:
             logger.setLevel(level.upper())
         if not logger.handlers:
-            logger.addHandler(_TerminalHandler(logger, stream))
+            logger.addHandler(_TerminalHandler(logger, stream, worker if logger is error_log else ""))
 
 
 def enable_logging() -> None:
@@ -110,10 +111,10 @@ def enable_logging() -> None:
 class _TerminalHandler(logging.StreamHandler[TextIO]):
     """Writes to the terminal what no handler of somebody else gets."""
 
-    def __init__(self, logger: logging.Logger, stream: TextIO) -> None:
+    def __init__(self, logger: logging.Logger, stream: TextIO, worker: str) -> None:
         super().__init__(stream)
         self._logger = logger
-        self.setFormatter(_TerminalFormatter(_has_colours(stream)))
+        self.setFormatter(_TerminalFormatter(_has_colours(stream), worker))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless it goes further up to somebody."""
@@ -128,12 +129,13 @@ def _has_colours(stream: TextIO) -> bool:
 
 
 class _TerminalFormatter(logging.Formatter):
-    """Time, level and message; the level in colour where there are colours."""
+    """Time, level, perhaps the worker, and message; the level in colour where there are colours."""
 
     _COLOURS = {"DEBUG": 36, "INFO": 32, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}  # noqa: RUF012 - a constant
 
-    def __init__(self, coloured: bool) -> None:
-        super().__init__("%(asctime)s %(level)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    def __init__(self, coloured: bool, worker: str) -> None:
+        prefix = f"{worker}: " if worker else ""
+        super().__init__(f"%(asctime)s %(level)s {prefix}%(message)s", "%Y-%m-%d %H:%M:%S")
         self._coloured = coloured
 
     def format(self, record: logging.LogRecord) -> str:

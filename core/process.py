@@ -10,11 +10,13 @@ Invariants:
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Final, Self
 
@@ -28,7 +30,7 @@ ENDING_SECONDS: Final = 3.0
 
 
 class Signals:
-    """SIGINT and SIGTERM while a block of code runs: an event for it.
+    """SIGINT and SIGTERM while a block of code runs: an event for it; another ends the process.
 
     Several blocks at once, as of two servers in one loop, all get it. Only the main thread can be told
     of signals, so in any other thread there are none.
@@ -42,8 +44,10 @@ class Signals:
     _listening: ClassVar[list["Signals"]] = []
     _previous: ClassVar[dict[signal.Signals, Any]] = {}
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: Callable[[], object] | None = None) -> None:
+        """Listen to nothing yet; `at_once` is done before another signal ends the process."""
         self._loop = asyncio.get_running_loop()
+        self.at_once = at_once
         self.signalled = False
         self.first: asyncio.Future[None] = self._loop.create_future()
 
@@ -73,6 +77,9 @@ class Signals:
     def _received(cls, number: int, _: FrameType | None) -> None:
         """Act on a signal, between any two steps of whatever the main thread is doing."""
         if all(listener.signalled for listener in cls._listening):
+            for listener in cls._listening:
+                if listener.at_once is not None:
+                    listener.at_once()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         for listener in cls._listening:
@@ -90,26 +97,43 @@ class Signals:
 
 
 @contextlib.contextmanager
-def on_hangup(act: Callable[[], object] | None) -> Iterator[None]:
-    """Call `act` in the running loop for every SIGHUP while a block of code runs.
+def on_signals(acts: Mapping[str, Callable[[], object]]) -> Iterator[None]:
+    """Call a function in the running loop for every signal of its name while a block of code runs.
 
-    Without `act`, on Windows, and outside the main thread nothing changes: there, it ends the process.
+    On systems that have no such signal, and outside the main thread, nothing changes.
     """
-    number = getattr(signal, "SIGHUP", None)
-    if act is None or number is None or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
 
-    def heard(_number: int, _frame: FrameType | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(act)
+    def handler(act: Callable[[], object]) -> Callable[[int, FrameType | None], None]:
+        def heard(_number: int, _frame: FrameType | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(act)
 
-    previous = signal.signal(number, heard)
+        return heard
+
+    numbers = {getattr(signal, name): act for name, act in acts.items() if hasattr(signal, name)}
+    previous = {number: signal.signal(number, handler(act)) for number, act in numbers.items()}
     try:
         yield
     finally:
-        signal.signal(number, previous or signal.SIG_DFL)
+        for number, before in previous.items():
+            signal.signal(number, before or signal.SIG_DFL)
+
+
+def usable_processors() -> int:
+    """Count the processors that this process may use: those it may run on, within the quota of its container."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control groups (version 2); "max": no quota
+        return count
 
 
 class Ending:

@@ -43,6 +43,7 @@ def setting(  # noqa: PLR0913 - one argument per thing a setting can say about i
     at_most: float | None = None,
     pattern: str = "",
     example: str = "",
+    word: str = "",
 ) -> Any:
     """Declare one setting: a field of a dataclass.
 
@@ -57,6 +58,7 @@ def setting(  # noqa: PLR0913 - one argument per thing a setting can say about i
         at_most: The largest value that makes sense.
         pattern: A regular expression that the whole text has to match.
         example: A text that matches `pattern`, for the error.
+        word: A word that may stand in place of the number, such as "auto".
     """
     metadata = {
         "doc": doc,
@@ -68,6 +70,7 @@ def setting(  # noqa: PLR0913 - one argument per thing a setting can say about i
         "at_most": at_most,
         "pattern": pattern,
         "example": example,
+        "word": word,
     }
     return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
@@ -78,7 +81,8 @@ class Setting:
 
     Attributes:
         name: The name of its field in Python.
-        annotation: Its type: `bool`, `int`, `float`, `str`, `str | None`, `Literal[...]` or `tuple[str, ...]`.
+        annotation: Its type: `bool`, `int`, `float`, `str`, `str | None`, `Literal[...]`, `tuple[str, ...]`, or
+            `int | Literal[...]` for a number with a word.
 
     The other attributes are the arguments of `setting()`.
     """
@@ -95,6 +99,7 @@ class Setting:
     at_most: float | None = None
     pattern: str = ""
     example: str = ""
+    word: str = ""
 
     @property
     def key(self) -> str:
@@ -116,6 +121,8 @@ class Setting:
         """What stands for its value in `--help`."""
         if self.choices:
             return f"[{'|'.join(self.choices)}]"
+        if self.word:
+            return f"[NUMBER|{self.word}]"
         return self.unit.upper() or ("TEXT" if self.kind is str else "NUMBER")
 
     @property
@@ -141,13 +148,15 @@ class Setting:
     @property
     def optional(self) -> bool:
         """Whether None is a value: `str | None`."""
-        return get_origin(self.annotation) is types.UnionType
+        return get_origin(self.annotation) is types.UnionType and not self.word
 
     @property
     def kind(self) -> type:
         """The type of a value that is there: bool, int, float, str or tuple."""
         if self.choices or self.optional:
             return str
+        if self.word:
+            return int
         kind: type = get_origin(self.annotation) or self.annotation
         return kind
 
@@ -173,6 +182,8 @@ class Setting:
             value = _SWITCH_WORDS.get(text.lower(), text)
         elif self.kind is tuple:
             value = tuple(part.strip() for part in text.split(",") if part.strip())
+        elif self.word and text.lower() == self.word:
+            value = self.word
         elif self.kind in (int, float):
             value = self._number(text)
         elif self.choices:
@@ -192,7 +203,7 @@ class Setting:
             if not isinstance(value, list | str):
                 raise ConfigError(f'{label}: {value!r} is not an array; write it like {self.key} = ["..."]')
             value = self.one(value) if isinstance(value, str) else tuple(value)
-        elif isinstance(value, str) and (self.kind is str or self.unit):
+        elif isinstance(value, str) and (self.kind is str or self.unit or self.word):
             return self.from_text(value, label)
         self.check(value, label)
         return value
@@ -207,7 +218,7 @@ class Setting:
         Raises:
             ConfigError: The message says what is wrong and what would be right.
         """
-        if value is None and self.optional:
+        if (value is None and self.optional) or (self.word and value == self.word):
             return
         problem = self._type_problem(value) or self._limit_problem(value)
         if problem:
@@ -234,7 +245,7 @@ class Setting:
                 return ""
             if isinstance(value, float) and self.kind is float and math.isfinite(value):
                 return ""
-            return _NUMBER_PROBLEMS[self.unit]
+            return _NUMBER_PROBLEMS[self.unit] + (f", or {self.word}" if self.word else "")
         if self.kind is tuple:
             if isinstance(value, tuple) and all(part and isinstance(part, str) for part in value):
                 return ""

@@ -72,6 +72,26 @@ class UnixListener(socket.socket):
     identity: tuple[int, int] | None = None
 
 
+class Listeners(NamedTuple):
+    """The listening sockets of a server.
+
+    Attributes:
+        serving: Those on which the application is served.
+        redirecting: Those on which clients are sent to https.
+    """
+
+    serving: list[socket.socket]
+    redirecting: list[socket.socket]
+
+    def descriptors(self) -> list[int]:
+        """List the descriptors of all."""
+        return [sock.fileno() for sock in (*self.serving, *self.redirecting)]
+
+    def close(self) -> None:
+        """Close them; see `close_sockets`."""
+        close_sockets([*self.serving, *self.redirecting])
+
+
 # --- What the operator wrote
 
 
@@ -178,6 +198,27 @@ def _is_ipv6(text: str) -> bool:
 
 
 # --- Opening
+
+
+def open_listeners(config: Config) -> Listeners:
+    """Open all that the settings name.
+
+    Raises:
+        ConfigError: One of them cannot be opened; those opened before it are closed again.
+    """
+    serving = open_sockets(config)
+    try:
+        return Listeners(serving, open_binds(map(parse_bind, config.redirect_bind), config.backlog))
+    except BaseException:
+        close_sockets(serving)
+        raise
+
+
+def adopt_listeners(serving: Iterable[int], redirecting: Iterable[int]) -> Listeners:
+    """Take over the descriptors of listening sockets that another process has opened, and cares for."""
+    return Listeners(
+        *([_adopt(DescriptorBind(number)) for number in each] for each in (serving, redirecting))
+    )
 
 
 def open_sockets(config: Config) -> list[socket.socket]:

@@ -10,6 +10,7 @@ Invariants:
 """
 
 import contextlib
+import dataclasses
 import datetime as dt
 import os
 import sys
@@ -27,8 +28,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from ..core.config import Config
 from ..core.errors import ConfigError
 from ..core.log import error_log
+from ..core.sockets import TcpBind, parse_bind
 from .authority import LEAF_LIFE, Key, can_sign, is_signed_by, new_authority, new_key, new_leaf, spell_out
 from .certificates import certificate_names
 
@@ -50,6 +53,23 @@ class DevelopmentCertificate(NamedTuple):
     certfile: str
     keyfile: str
     cafile: str
+
+
+def with_development_certificate(config: Config) -> Config:
+    """Return the settings with a development certificate in place of `--dev-tls`; the log says where it is.
+
+    Raises:
+        ConfigError: The files cannot be read or written.
+    """
+    binds = [bind for bind in map(parse_bind, config.bind) if isinstance(bind, TcpBind)]
+    names = [bind.host or "0.0.0.0" for bind in binds] if config.bind else [config.host]  # noqa: S104 - a name here
+    made = development_certificate(names)
+    error_log.info(
+        "development certificate; trust its CA to be rid of warnings: %s (try `curl --cacert %s ...`)",
+        made.cafile,
+        made.cafile,
+    )
+    return dataclasses.replace(config, dev_tls=False, certfile=(made.certfile,), keyfile=(made.keyfile,))
 
 
 def development_certificate(

@@ -29,8 +29,10 @@ ALLOWED = {
     "pytest_plugin": {"testing"},
     "demo": {"__init__", "core", "demo_chat"},
     "demo_chat": {"core"},
-    "__main__": {"__init__", "core", "server"},
-    "__init__": {"core", "server"},
+    "supervised": {"core", "server"},
+    "workers": {"admin", "core", "server", "tls"},
+    "__main__": {"__init__", "core", "workers"},
+    "__init__": {"core", "server", "workers"},
 }
 """What of the package each room, or module of the root, may import."""
 
@@ -45,6 +47,8 @@ LIBRARIES = {
     "pytest_plugin": {"pytest"},
     "demo": set(),
     "demo_chat": set(),
+    "supervised": set(),
+    "workers": set(),
     "__main__": {"click"},
     "__init__": set(),
 }

@@ -15,7 +15,7 @@ import alphorn
 from alphorn import Config, Server
 from alphorn.core.asgi import Receive, Scope, Send
 from alphorn.core.errors import ApplicationFailed, ConfigError
-from alphorn.server import run
+from alphorn.workers import run
 from support.logs import unconfigured
 from support.steered_app import accept_lifespan
 from support.waiting import within

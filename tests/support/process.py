@@ -67,7 +67,7 @@ class ServerProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            banner = self.wait_for("listening on ")
+            banner = self.wait_for("listening on http")
         except BaseException:
             self.kill()
             raise

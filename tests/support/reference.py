@@ -77,7 +77,7 @@ CLOSING = """\
 | Status | Meaning |
 |---|---|
 | 0 | The server was told to stop, and stopped. |
-| 1 | The server stopped, but had to leave threads of the application behind. |
+| 1 | The server stopped, but had to leave threads of the application behind; or workers crashed again and again. |
 | 2 | A mistake in the settings, or an application that cannot be loaded: one line says which and what to do. |
 | 3 | The application refused to start (lifespan). |
 | 4 | The application's shutdown failed (lifespan). |
@@ -120,6 +120,8 @@ def accepted(setting: Setting) -> str:
         return " or ".join(f"`{choice}`" for choice in setting.choices)
     kinds = {bool: "switch", int: "whole number", float: "number", str: "text", tuple: "text"}
     words = setting.unit or kinds[setting.kind]
+    if setting.word:
+        words = f"`{setting.word}` or {words}"
     if setting.kind is tuple:
         words += ", repeatable"
     if setting.at_most is not None:

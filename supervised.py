@@ -1,0 +1,144 @@
+"""The process of one worker, as its supervisor in workers.py starts it.
+
+Invariants:
+- What to serve it is told through a pipe, passwords included: nothing of it is in the arguments or the
+  environment, where others could read it. The listening sockets are open already.
+- Only the supervisor ends it, by SIGTERM, which may come more than once. Ctrl-C reaches every process of
+  a terminal, and is the supervisor's to act on.
+- It does not outlive its supervisor: when that is gone, it ends as by SIGTERM, and lets go of the port
+  within seconds even when the application blocks the loop.
+"""
+
+import asyncio
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import IO, Any, Final
+
+from .core.config import SETTINGS, Config
+from .core.control import Channel, Message, answer, decode, encode
+from .core.errors import AlphornError
+from .core.log import configure_logging, error_log
+from .core.sockets import adopt_listeners
+from .server import Server, run_server
+
+_DEAF_SECONDS: Final = 5.0
+"""What a loop may take to notice that the supervisor is gone."""
+
+_OTHERS: Final = ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
+"""Signals that are the supervisor's to act on, even if somebody sends them to every process."""
+
+
+def main(control: int, pipe: int) -> None:
+    """Serve until told to stop; ends the process.
+
+    Args:
+        control: The descriptor of the socket to talk over.
+        pipe: The descriptor of a pipe whose first line says what to serve, and whose end is the supervisor's.
+    """
+    _prepare_signals()
+    life = os.fdopen(pipe, "rb")
+    line = life.readline()
+    if not line:  # the supervisor has gone already
+        sys.exit(1)
+    orders = decode(line)
+    sys.argv = orders["argv"]
+    config = _config_of(orders["config"])
+    configure_logging(config.log_level, worker=f"worker {orders['worker']}")
+    with socket.socket(fileno=control) as sock:
+        sock.set_inheritable(False)
+        worker = _Worker(sock, life)
+        sys.exit(worker.run(orders, config))
+
+
+def _prepare_signals() -> None:
+    """Be deaf to what is not ours. The supervisor has had them blocked, so that none came too early."""
+    for name in _OTHERS:
+        # Not SIG_IGN, which programs that the application starts would inherit.
+        signal.signal(getattr(signal, name), lambda *_: None)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGQUIT, all_threads=True)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _config_of(values: Message) -> Config:
+    """Return the settings that JSON has, in which tuples are lists."""
+    tuples = {setting.name for setting in SETTINGS if setting.kind is tuple}
+    given: dict[str, Any] = {
+        name: tuple(value) if name in tuples else value for name, value in values.items()
+    }
+    return Config(**given)
+
+
+class _Worker:
+    """One server, and its supervisor at the other end."""
+
+    def __init__(self, sock: socket.socket, life: IO[bytes]) -> None:
+        self._sock = sock
+        self._life = life
+        self._told = threading.Event()
+
+    def run(self, orders: Message, config: Config) -> int:
+        """Serve, and return the exit status; if it cannot, the supervisor is told why."""
+        threading.Thread(target=self._follow, name="alphorn-supervisor", daemon=True).start()
+        try:
+            listeners = adopt_listeners(orders["serving"], orders["redirecting"])
+            server = Server(orders["app"], config, listeners=listeners)
+            run_server(server, self._serve(server))
+        except AlphornError as error:
+            self._say_last(
+                {"event": "failed", "status": error.exit_status, "reason": str(error), "trace": error.trace}
+            )
+            return error.exit_status
+        return 0
+
+    async def _serve(self, server: Server) -> None:
+        # A copy, for the loop closes what it is given, and there may be last words after it.
+        channel = await Channel.over(self._sock.dup())
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()
+
+        def stop() -> None:
+            self._told.set()
+            if not told.done():
+                channel.send({"event": "draining"})
+                told.set_result(None)
+
+        def heard(_number: int, _frame: FrameType | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(stop)
+
+        # Not loop.add_signal_handler, after which another SIGTERM would end the process when the loop is closed.
+        signal.signal(signal.SIGTERM, heard)
+        obeying = asyncio.create_task(_obey(channel, server))
+        try:
+            await server.serve_until(
+                told, lambda: channel.send({"event": "ready", "announcements": server.announcements})
+            )
+        finally:
+            obeying.cancel()
+            channel.close()
+
+    def _say_last(self, message: Message) -> None:
+        self._sock.setblocking(True)
+        with suppress(OSError):
+            self._sock.sendall(encode(message))
+
+    def _follow(self) -> None:
+        """End when the supervisor has ended, however it did: the system closes its end of the pipe."""
+        self._life.read()
+        error_log.error("the supervisor is gone: shutting down")
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not self._told.wait(_DEAF_SECONDS):
+            error_log.error("the application blocks the event loop: ending at once")
+            os._exit(1)
+
+
+async def _obey(channel: Channel, server: Server) -> None:
+    while (message := await channel.receive()) is not None:
+        channel.send(answer(message, server.commands))

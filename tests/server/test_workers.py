@@ -1,0 +1,290 @@
+"""Several workers: real processes, and what becomes of the service when some of them end."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.process import PATIENCE_SECONDS, ServerProcess
+
+APP = """
+import asyncio, os, sys, time
+
+print("imported in", os.getpid(), file=sys.stderr, flush=True)
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("the application shuts down", file=sys.stderr, flush=True)
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    path = scope["path"]
+    if path == "/block":
+        print("blocks", file=sys.stderr, flush=True)
+        time.sleep(1000)
+    if path == "/die":
+        os._exit(7)
+    if path == "/hang":
+        print("hangs", file=sys.stderr, flush=True)
+        await asyncio.Event().wait()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
+"""
+
+pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="sockets cannot be handed on there")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(APP)
+    return tmp_path
+
+
+def start(folder: Path, *options: str, workers: int = 2) -> ServerProcess:
+    """Start the service, and wait until all of its workers serve."""
+    server = ServerProcess("shop:app", "--workers", str(workers), *options, folder=folder)
+    wait_until(lambda: len(ready_pids(server)) == workers, server)
+    return server
+
+
+def ready_pids(server: ServerProcess) -> list[int]:
+    """The processes of the workers that have said that they are ready, in that order."""
+    lines = [line for line in server.log.splitlines() if line.endswith("is ready")]
+    return [int(line.rpartition("(pid ")[2].partition(")")[0]) for line in lines]
+
+
+def wait_until(condition: Callable[[], bool], server: ServerProcess) -> None:
+    """Wait for something that happens outside this process, where there is nothing to wait on."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, server.log
+        time.sleep(0.02)
+
+
+def fetch(server: ServerProcess, path: str = "/") -> int:
+    """Ask on a connection of its own, and return the process that has answered."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as client:
+        client.request("GET", path)
+        return int(client.getresponse().read())
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def requesting(server: ServerProcess, path: str, said: str) -> Iterator[http.client.HTTPConnection]:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as client:
+        client.request("GET", path)
+        server.wait_for(said)
+        yield client
+
+
+# --- Starting
+
+
+def test_every_worker_imports_the_application_and_the_supervisor_does_not(folder: Path) -> None:
+    with start(folder, workers=3) as server:
+        importers = [int(line.split()[-1]) for line in server.log.splitlines() if "imported in" in line]
+        assert sorted(importers) == sorted(ready_pids(server))
+        assert server.pid not in importers
+        assert fetch(server) in importers
+
+
+def test_where_it_listens_is_said_once_and_the_port_is_the_same_for_all(folder: Path) -> None:
+    with start(folder, workers=3) as server:
+        seen = Counter(fetch(server) for _ in range(60))
+        assert set(seen) <= set(ready_pids(server))
+    assert server.log.count("listening on") == 1
+
+
+def test_a_unix_socket_is_shared_too_and_removed_at_the_end(folder: Path) -> None:
+    path = folder / "app.sock"
+    command = [sys.executable, "-m", "alphorn", "--workers", "2", "--bind", f"unix:{path}", "shop:app"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "is ready" not in (line := process.stderr.readline()):
+            assert line
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE_SECONDS)
+            client.connect(str(path))
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        process.terminate()
+        process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0
+    assert not path.exists()
+
+
+def test_a_failing_startup_is_told_once_with_its_own_status(folder: Path) -> None:
+    (folder / "shop.py").write_text("import shopp\n")
+    ended = serve(folder, "--workers", "3", "shop:app")
+    assert ended.returncode == 2
+    assert ended.stderr.count("Traceback") <= 1
+    assert ended.stderr.splitlines()[-1].startswith("Error: ")
+    assert "shopp" in ended.stderr.splitlines()[-1]
+
+
+def test_a_refused_startup_is_status_3(folder: Path) -> None:
+    (folder / "shop.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    await receive()\n"
+        "    await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n"
+    )
+    ended = serve(folder, "--workers", "2", "shop:app")
+    assert ended.returncode == 3
+    assert ended.stderr.splitlines()[-1] == "Error: the application refuses to start: no database"
+
+
+def test_a_worker_that_dies_while_it_imports_stops_the_start_with_the_reason(folder: Path) -> None:
+    (folder / "shop.py").write_text("import os\nos._exit(9)\n")
+    ended = serve(folder, "--workers", "2", "shop:app")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].endswith("has ended with status 9")
+
+
+def test_the_application_has_to_be_given_by_name(folder: Path) -> None:
+    script = (
+        "import alphorn\nasync def app(scope, receive, send): pass\nalphorn.run(app, port=0, workers=2)\n"
+    )
+    ended = run_to_end([sys.executable, "-c", script], folder)
+    assert "every worker imports the application itself; give it as 'module:attribute'" in ended.stderr
+
+
+def test_run_needs_no_guard_in_the_program_that_calls_it(folder: Path) -> None:
+    (folder / "program.py").write_text(
+        "import alphorn\nprint('the program runs')\nalphorn.run('shop:app', port=0, workers=2)\nprint('it ends')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "program.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stderr is not None
+        while "worker 2" not in (line := program.stderr.readline()):
+            assert line
+        program.terminate()
+        out, _ = program.communicate(timeout=PATIENCE_SECONDS)
+    assert out == "the program runs\nit ends\n"
+
+
+def serve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_to_end([sys.executable, "-m", "alphorn", "--port", "0", *arguments], folder)
+
+
+def run_to_end(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+
+
+# --- The end
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
+def test_after_a_signal_all_workers_shut_their_application_down(folder: Path, stop: signal.Signals) -> None:
+    server = start(folder)
+    assert server.stop(stop) == 0
+    assert server.log.count("the application shuts down") == 2
+    assert "Traceback" not in server.log
+    assert not any(map(alive, ready_pids(server)))
+
+
+def test_a_signal_for_the_whole_group_as_ctrl_c_sends_it_is_one_signal(folder: Path) -> None:
+    server = start(folder)
+    for pid in [server.pid, *ready_pids(server)]:
+        os.kill(pid, signal.SIGINT)
+    assert server.wait() == 0
+    assert server.log.count("the application shuts down") == 2
+
+
+def test_systemd_which_tells_every_process_to_end_lets_requests_finish(folder: Path) -> None:
+    with start(folder, "--graceful-timeout", "2") as server, requesting(server, "/hang", "hangs"):
+        for pid in ready_pids(server) * 2:
+            os.kill(pid, signal.SIGTERM)
+        server.wait_for("after 2 seconds still 1 request (/hang")
+
+
+def test_a_second_signal_ends_every_process_at_once(folder: Path) -> None:
+    server = start(folder)
+    pids = ready_pids(server)
+    with requesting(server, "/block", "blocks"):
+        server.send_signal(signal.SIGTERM)
+        server.wait_for("SIGTERM: shutting down")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == -signal.SIGTERM
+    wait_until(lambda: not any(map(alive, pids)), server)
+
+
+@pytest.mark.parametrize("path", ["/hang", "/block"])
+def test_workers_end_when_their_supervisor_was_killed_and_nobody_keeps_the_port(
+    folder: Path, path: str
+) -> None:
+    server = start(folder, "--graceful-timeout", "0.5")
+    pids = ready_pids(server)
+    with requesting(server, path, path.strip("/")):
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(alive, pids)), server)
+    with socket.create_server(("127.0.0.1", server.port)):
+        pass  # the port is free
+    assert server.wait() == -signal.SIGKILL
+    assert "the supervisor is gone" in server.log
+
+
+# --- Crashes
+
+
+def test_a_worker_that_was_killed_is_replaced_and_the_others_serve_meanwhile(folder: Path) -> None:
+    with start(folder) as server:
+        victim, other = ready_pids(server)
+        os.kill(victim, signal.SIGKILL)
+        assert {fetch(server) for _ in range(20)} <= {other, *ready_pids(server)[2:]}
+        wait_until(lambda: len(ready_pids(server)) == 3, server)
+        assert f"(pid {victim}) was ended by SIGKILL" in server.log
+
+
+def test_a_worker_that_somebody_else_has_told_to_end_drains_and_is_replaced(folder: Path) -> None:
+    with start(folder) as server:
+        os.kill(ready_pids(server)[0], signal.SIGTERM)
+        wait_until(lambda: len(ready_pids(server)) == 3, server)
+        assert "was told to end by somebody else" in server.log
+
+
+def test_workers_that_crash_again_and_again_stop_the_service_with_the_reason(folder: Path) -> None:
+    (folder / "shop.py").write_text(
+        "import os, threading\n"
+        "async def app(scope, receive, send):\n"
+        "    await receive()\n"
+        "    await send({'type': 'lifespan.startup.complete'})\n"
+        "    threading.Timer(0.05, os._exit, (7,)).start()\n"
+        "    await receive()\n"
+    )
+    server = ServerProcess("shop:app", "--workers", "2", folder=folder)
+    assert server.wait() == 1
+    assert server.log.splitlines()[-1].startswith("Error: worker ")
+    assert "workers end again and again: giving up" in server.log
+
+
+# --- The operator
+
+
+def test_the_operator_is_answered_by_the_supervisor(folder: Path) -> None:
+    with start(folder, "--admin-bind", f"unix:{folder}/admin.sock"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE_SECONDS)
+            client.connect(str(folder / "admin.sock"))
+            client.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")

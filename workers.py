@@ -1,0 +1,600 @@
+"""Supervisor: opens the sockets, starts the workers, watches them, replaces them, ends them.
+
+Invariants:
+- It never imports the application, nor what serves it: it is small, and nothing of theirs can hurt it.
+- The listening sockets are its own and stay open from its start to its end, whoever serves them: what
+  waits in the backlog of a worker that has ended is accepted by another.
+- A worker is ready only after the application's startup. One that replaces another is ready before the
+  other drains; if it does not get ready, the other stays.
+- A worker that is busy starting is never taken for one that hangs.
+"""
+
+import asyncio
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from .core.clock import NEVER, Clock
+from .core.config import Config, one_config
+from .core.control import Asking, Channel, Message, encode
+from .core.errors import (
+    AlphornError,
+    ApplicationFailed,
+    ConfigError,
+    ShutdownFailed,
+    StartupFailed,
+    WorkersFailed,
+)
+from .core.fleet import Fleet, State
+from .core.log import configure_logging, error_log
+from .core.process import Signals, on_signals, usable_processors
+from .core.sockets import Listeners, open_listeners, parse_admin_bind, parse_bind
+
+if TYPE_CHECKING:
+    from .admin import AdminEndpoint
+
+_BOOT: Final = f"""\
+import sys; sys.path[:] = sys.argv[3:]; from {__package__}.supervised import main; main(*map(int, sys.argv[1:3]))\
+"""
+"""A worker in a fresh interpreter. Nothing of the program that has started us is run again (as
+multiprocessing would), so it needs no `if __name__ == "__main__"`."""
+
+_STEADY_SECONDS: Final = 10.0
+"""A worker that has served for so long has not failed to start."""
+
+_MOST_FAILURES: Final = 5
+"""So many times in a row a worker may end early before that is a loop, in ten seconds (systemd: the same)."""
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 30.0
+_LAST_WORDS_SECONDS: Final = 1.0
+
+
+class WorkerProcess:
+    """One process, from its start to its end.
+
+    Attributes:
+        number: Which place it takes, from 1.
+        state: How far it is.
+        ready: Done when it serves; failed when it ended before.
+        asking: To ask it something.
+        failure: What it said, when it ended, was the reason.
+        ready_at: Since when it serves, on the clock.
+    """
+
+    def __init__(
+        self, number: int, process: asyncio.subprocess.Process, channel: Channel, life: int, clock: Clock
+    ) -> None:
+        self.number = number
+        self.state: State = "starting"
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.asking = Asking(channel, clock)
+        self.failure: AlphornError | None = None
+        self.ready_at = NEVER
+        self._began_at = clock.now()
+        self._process = process
+        self._channel = channel
+        self._life = life
+        self._clock = clock
+
+    def __str__(self) -> str:
+        return f"worker {self.number} (pid {self.pid})"
+
+    @classmethod
+    async def start(cls, number: int, orders: Message, listeners: Listeners, clock: Clock) -> Self:
+        """Start one."""
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe()
+        try:
+            with _signals_blocked():
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does: -X, -W and the like are for the workers too
+                    *("-c", _BOOT, str(theirs.fileno()), str(read), *sys.path),
+                    pass_fds=[theirs.fileno(), read, *listeners.descriptors()],
+                )
+        except BaseException:
+            ours.close()
+            os.close(write)
+            raise
+        finally:
+            theirs.close()
+            os.close(read)
+        with suppress(BrokenPipeError):  # it has ended already
+            os.write(write, encode({"worker": number, "argv": sys.argv, **orders}))
+        return cls(number, process, await Channel.over(ours), write, clock)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return self._clock.now() - self._began_at
+
+    @property
+    def steady(self) -> bool:
+        """Whether it has served for long enough to be no failure, and still does."""
+        return self.state == "ready" and self.served_seconds >= _STEADY_SECONDS
+
+    @property
+    def served_seconds(self) -> float:
+        """For how long it has served; 0 if it never did."""
+        return max(0.0, self._clock.now() - self.ready_at)
+
+    async def attend(self, heard: Callable[["WorkerProcess", Message], None]) -> str:
+        """Listen to it until it has ended; return how it did."""
+        listening = asyncio.create_task(self._listen(heard))
+        status = await self._process.wait()
+        # What it said last may not have been read yet; a process that it has forked may keep the channel open.
+        await asyncio.wait({listening}, timeout=_LAST_WORDS_SECONDS)
+        listening.cancel()
+        self._channel.close()
+        os.close(self._life)
+        self.asking.abandon()
+        return _how_it_ended(status)
+
+    def drain(self) -> None:
+        """Tell it to end in good order."""
+        self.state = "draining"
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def _listen(self, heard: Callable[["WorkerProcess", Message], None]) -> None:
+        while (message := await self._channel.receive()) is not None:
+            if "id" in message:
+                self.asking.answered(message)
+            else:
+                heard(self, message)
+
+
+class _Place:
+    """The place of one worker, which workers take one after the other.
+
+    Attributes:
+        number: From 1.
+        worker: Who serves there; None while nobody does.
+        turn: Held while a worker is started for it.
+        failures: How often in a row one has ended early.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.worker: WorkerProcess | None = None
+        self.turn = asyncio.Lock()
+        self.failures = 0
+
+
+class Supervisor:
+    """The workers of a service, in the running event loop."""
+
+    def __init__(self, app: str, config: Config, clock: Clock | None = None) -> None:
+        """Prepare to serve.
+
+        Args:
+            app: The "module:attribute" where the application is.
+            config: The settings, which all workers share.
+            clock: Where deadlines get the time from.
+        """
+        self._app = app
+        self._config = config
+        self._clock = clock or Clock()
+        self._began_at = self._clock.now()
+        self._listeners = Listeners([], [])
+        self._places: list[_Place] = []
+        self._processes: dict[WorkerProcess, asyncio.Task[None]] = {}
+        self._doing: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ending = False
+        self._announced = False
+        self._restarts = 0
+        self._bad_ends: list[tuple[WorkerProcess, str]] = []
+
+    async def serve(self) -> None:
+        """Serve until SIGINT or SIGTERM; a second one ends every process at once.
+
+        Raises:
+            ConfigError: An address, the application or a certificate cannot be used.
+            StartupFailed: The application refused to start.
+            ShutdownFailed: The application's shutdown failed in one of the workers.
+            WorkersFailed: Workers end again and again, or one did not end well.
+        """
+        with Signals(self._kill) as signals, on_signals(self._acts()):
+            self._listeners = open_listeners(self._config)
+            admin = self._open_admin()
+            self._clock.start()
+            try:
+                count = worker_count(self._config)
+                error_log.info("starting %d workers; the supervisor is process %d", count, os.getpid())
+                self._places = [_Place(number) for number in range(1, count + 1)]
+                for place in self._places:
+                    self._do(self._begin(place))
+                await asyncio.wait({signals.first, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await self._end()
+                if admin is not None:
+                    await admin.stop()
+                self._clock.stop()
+                self._listeners.close()
+        if self._over.done():
+            self._over.result()
+        self._judge_ends()
+
+    def drain(self) -> None:
+        """Begin to do what SIGTERM does."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+    # ------------------------------------------------------------------ asked by the operator
+
+    def _open_admin(self) -> "AdminEndpoint | None":
+        if not self._config.admin_bind:
+            return None
+        from .admin import AdminEndpoint  # noqa: PLC0415 - it loads the protocols, which a supervisor does without
+
+        try:
+            admin = AdminEndpoint(self._config, self._clock, self)
+        except BaseException:
+            self._listeners.close()
+            raise
+        admin.start()
+        return admin
+
+    async def ask(self, command: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        """Ask every worker that serves; see `Fleet.ask`."""
+        asked = [place.worker for place in self._places if place.worker is not None]
+        answers = await asyncio.gather(
+            *(worker.asking.ask(command, arguments) for worker in asked), return_exceptions=True
+        )
+        told = []
+        for worker, said in zip(asked, answers, strict=True):
+            if isinstance(said, BaseException):
+                if isinstance(said, KeyError):
+                    raise said
+                error_log.warning("%s does not answer to %s: %s", worker, command, said or "not in time")
+            else:
+                told.append({"worker": worker.number, **said})
+        return told
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the processes; see `Fleet.describe`."""
+        return {
+            "pid": os.getpid(),
+            "age": self._clock.now() - self._began_at,
+            "restarts": self._restarts,
+            "workers": [
+                {"worker": worker.number, "pid": worker.pid, "age": worker.age, "state": worker.state}
+                for worker in sorted(self._processes, key=lambda worker: worker.number)
+            ],
+        }
+
+    async def reload(self) -> str:
+        """Read the certificates again, then replace every worker, one after the other.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            ConfigError: A worker did not get ready; those that serve stay.
+        """
+        if self._config.certfile:
+            await self.ask("reload_certificates")
+        async with self._turn:
+            for place in list(self._places):
+                try:
+                    await self._replace(place)
+                except AlphornError as error:
+                    raise ConfigError(
+                        f"the rolling restart is given up at worker {place.number}, and the workers that serve "
+                        f"stay: {error}"
+                    ) from error
+        return f"{len(self._places)} workers were replaced"
+
+    # ------------------------------------------------------------------ signals
+
+    def _acts(self) -> dict[str, Callable[[], object]]:
+        return {
+            "SIGHUP": lambda: self._do(self._reload_and_say()),
+            "SIGTTIN": lambda: self._do(self._add()),
+            "SIGTTOU": lambda: self._do(self._remove()),
+        }
+
+    async def _reload_and_say(self) -> None:
+        error_log.info("SIGHUP: replacing the workers, one after the other")
+        try:
+            error_log.info("%s", await self.reload())
+        except ConfigError as error:
+            error_log.error("%s%s", error.trace, error)
+
+    async def _add(self) -> None:
+        place = _Place(len(self._places) + 1)
+        self._places.append(place)
+        error_log.info("SIGTTIN: starting worker %d", place.number)
+        await self._revive(place)
+
+    async def _remove(self) -> None:
+        if len(self._places) == 1:
+            error_log.warning("SIGTTOU: the last worker stays")
+            return
+        place = self._places.pop()
+        error_log.info("SIGTTOU: ending worker %d", place.number)
+        async with place.turn:
+            if place.worker is not None:
+                place.worker.drain()
+                place.worker = None
+
+    def _kill(self) -> None:
+        """End every worker at once; called by the handler of a signal."""
+        for worker in self._processes:
+            worker.signal(signal.SIGKILL)
+
+    # ------------------------------------------------------------------ starting and replacing
+
+    async def _begin(self, place: _Place) -> None:
+        """Start the first worker of a place; if that fails, the service does not start."""
+        try:
+            async with place.turn:
+                await self._fill(place)
+        except AlphornError as error:
+            self._give_up(error)
+
+    async def _fill(self, place: _Place) -> None:
+        """Start a worker, and give it the place when it is ready.
+
+        Raises:
+            AlphornError: It ended before it was ready.
+        """
+        orders = {
+            "app": self._app,
+            "config": dataclasses.asdict(self._config),
+            "serving": [sock.fileno() for sock in self._listeners.serving],
+            "redirecting": [sock.fileno() for sock in self._listeners.redirecting],
+        }
+        worker = await WorkerProcess.start(place.number, orders, self._listeners, self._clock)
+        self._processes[worker] = asyncio.create_task(self._attend(worker))
+        await worker.ready
+        old, place.worker = place.worker, worker
+        if old is not None:
+            self._restarts += 1
+            old.drain()
+
+    async def _replace(self, place: _Place) -> None:
+        """Start another worker for a place; the one that serves drains when that is ready.
+
+        Raises:
+            AlphornError: It ended before it was ready.
+        """
+        async with place.turn:
+            if place in self._places:
+                await self._fill(place)
+
+    async def _revive(self, place: _Place) -> None:
+        """Start workers for a place where nobody serves until one does, with ever longer pauses."""
+        while place.worker is None and place in self._places:
+            if place.failures:
+                await asyncio.sleep(min(_FIRST_PAUSE * 2 ** (place.failures - 1), _LONGEST_PAUSE))
+            async with place.turn:
+                if place.worker is not None or place not in self._places:
+                    return
+                try:
+                    await self._fill(place)
+                except AlphornError as error:
+                    error_log.error("%sworker %d does not start: %s", error.trace, place.number, error)
+                    self._count_failure(place, error)
+
+    def _count_failure(self, place: _Place, error: AlphornError) -> None:
+        place.failures += 1
+        steady = any(each.worker is not None and each.worker.steady for each in self._places)
+        if place.failures >= _MOST_FAILURES and not steady:
+            error_log.critical("workers end again and again: giving up")
+            self._give_up(error)
+
+    def _give_up(self, error: AlphornError) -> None:
+        if not self._over.done():
+            self._over.set_exception(error)
+
+    # ------------------------------------------------------------------ watching
+
+    async def _attend(self, worker: WorkerProcess) -> None:
+        how = await worker.attend(self._heard)
+        del self._processes[worker]
+        if worker.ready_at == NEVER:
+            if not worker.ready.done():  # else nobody waits for it any more
+                worker.ready.set_exception(worker.failure or WorkersFailed(f"worker {worker.number} {how}"))
+            return
+        if how != _WELL and (worker.state == "draining" or self._ending):
+            self._bad_ends.append((worker, how))
+            error_log.error("%s %s", worker, how)
+        place = next((place for place in self._places if place.worker is worker), None)
+        if place is not None and not self._ending:
+            self._lost(place, worker, how)
+
+    def _lost(self, place: _Place, worker: WorkerProcess, how: str) -> None:
+        """Act on the end of a worker that nobody has told to end."""
+        place.worker = None
+        self._restarts += 1
+        error = worker.failure or WorkersFailed(f"worker {worker.number} {how}")
+        error_log.error("%s %s after %d seconds", worker, how, worker.served_seconds)
+        if worker.served_seconds < _STEADY_SECONDS:
+            self._count_failure(place, error)
+        else:
+            place.failures = 0
+        self._do(self._revive(place))
+
+    def _heard(self, worker: WorkerProcess, message: Message) -> None:
+        match message["event"]:
+            case "ready":
+                if worker.ready.done():  # too late: the service ends
+                    return
+                worker.state = "ready"
+                worker.ready_at = self._clock.now()
+                worker.ready.set_result(None)
+                error_log.info("%s is ready", worker)
+                self._announce(message["announcements"])
+            case "draining":
+                self._draining(worker)
+            case "failed":
+                worker.failure = _failure(message)
+
+    def _draining(self, worker: WorkerProcess) -> None:
+        """Replace a worker at once that somebody else has told to end."""
+        place = next((place for place in self._places if place.worker is worker), None)
+        worker.state = "draining"
+        if place is not None and not self._ending:
+            error_log.info("%s was told to end by somebody else: starting another", worker)
+            place.worker = None
+            self._restarts += 1
+            self._do(self._revive(place))
+
+    def _announce(self, lines: list[str]) -> None:
+        """Say where the service is, once."""
+        if not self._announced:
+            self._announced = True
+            for line in lines:
+                error_log.info("%s", line)
+
+    # ------------------------------------------------------------------ the end
+
+    async def _end(self) -> None:
+        self._ending = True
+        for task in self._doing:
+            task.cancel()
+        for worker in self._processes:
+            worker.drain()
+        while self._processes:
+            await asyncio.wait(set(self._processes.values()))
+
+    def _judge_ends(self) -> None:
+        for worker, how in self._bad_ends:
+            error = worker.failure or WorkersFailed(f"worker {worker.number} {how}")
+            raise error
+
+    def _do(self, what: Coroutine[Any, Any, None]) -> None:
+        """Do something beside everything else; a bug in it ends the service."""
+        task = asyncio.create_task(what)
+        self._doing.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._doing.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._over.done():
+            self._over.set_exception(error)
+
+
+def worker_count(config: Config) -> int:
+    """Return how many workers the settings ask for."""
+    return usable_processors() if config.workers == "auto" else config.workers
+
+
+def run(app: Any, config: Config | None = None, **settings: Any) -> None:
+    """Serve an application until SIGINT or SIGTERM; blocks.
+
+    Args:
+        app: An ASGI 3, ASGI 2 or WSGI application, or the "module:attribute" where one is. With several
+            workers, which import it themselves, only the latter.
+        config: The settings; or give them by name: `run(app, port=8080)`.
+        settings: Fields of a Config, when none is given.
+
+    Raises:
+        ConfigError: Something cannot be used: a setting, the application, an address, a certificate.
+        StartupFailed: The application refused to start.
+        ShutdownFailed: The application reported that its shutdown failed.
+        WorkersFailed: Workers end again and again, or one did not end well.
+        RuntimeError: This thread runs an event loop already.
+    """
+    _refuse_running_loop()
+    config = one_config(config, settings)
+    configure_logging(config.log_level)
+    if config.certfile:  # before there is a loop, which whoever types would keep waiting
+        from .tls.passwords import ask_for_key_password  # noqa: PLC0415 - only where there is TLS
+
+        config = ask_for_key_password(config)
+    for bind in (
+        config.bind + config.redirect_bind
+    ):  # before the application is loaded, which may take its time
+        parse_bind(bind)
+    for bind in config.admin_bind:
+        parse_admin_bind(bind)
+    if config.supervised:
+        asyncio.run(_supervise(app, config))
+        return
+    from .server import Server, run_server  # noqa: PLC0415 - a supervisor does without it
+
+    server = Server(app, config)
+    run_server(server, server.serve())
+
+
+async def _supervise(app: Any, config: Config) -> None:
+    if not isinstance(app, str):
+        raise ConfigError(
+            f"--workers {config.workers}: every worker imports the application itself; give it as 'module:attribute'"
+        )
+    if os.name != "posix":
+        raise ConfigError(f"--workers {config.workers}: this system cannot hand sockets on; use one worker")
+    if config.dev_tls:
+        from .tls.development import with_development_certificate  # noqa: PLC0415 - slow to import
+
+        config = with_development_certificate(config)
+    await Supervisor(app, config).serve()
+
+
+def _refuse_running_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "run() makes an event loop, and one is running here; `await Server(app).serve()` in it"
+    )
+
+
+_WELL: Final = "has ended"
+
+
+def _how_it_ended(status: int) -> str:
+    """Say how a process has ended, as the rest of a sentence."""
+    if status < 0:
+        try:
+            return f"was ended by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"was ended by signal {-status}"
+    return f"has ended with status {status}" if status else _WELL
+
+
+def _failure(message: Message) -> AlphornError:
+    """Make the error again that has ended a worker."""
+    kinds = {kind.exit_status: kind for kind in (ConfigError, StartupFailed, ShutdownFailed)}
+    if message["trace"]:
+        return ApplicationFailed(message["reason"], message["trace"])
+    return kinds.get(message["status"], WorkersFailed)(message["reason"])
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Start a process in which the signals that we act on wait until it can do so too."""
+    numbers = {getattr(signal, name) for name in _BLOCKED}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+_BLOCKED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
+
+if TYPE_CHECKING:
+    _: type[Fleet] = Supervisor
