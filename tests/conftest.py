@@ -30,6 +30,7 @@ INSTALL_HINTS = {
     "nginx-stream-module": "apt install libnginx-mod-stream",
     "node": "apt install nodejs / brew install node",
     "openssl": "apt install openssl / brew install openssl",
+    "redis-server": "apt install redis-server / brew install redis",
     "sslyze": "pipx install sslyze",
     "wrk": "apt install wrk / brew install wrk",
 }

@@ -11,10 +11,17 @@ PAGE = b"""<!doctype html>
 <form><input autofocus aria-label="Message"></form>
 <pre></pre>
 <script>
-  const socket = new WebSocket(location.href.replace(/^http/, "ws"));
   const [form, log] = document.querySelectorAll("form, pre");
-  socket.onmessage = (event) => log.append(event.data, "\\n");
-  socket.onclose = (event) => log.append(`closed: ${event.code} ${event.reason}\\n`);
+  let socket;
+  const connect = () => {
+    socket = new WebSocket(location.href.replace(/^http/, "ws"));
+    socket.onmessage = (event) => log.append(event.data, "\\n");
+    socket.onclose = (event) => {
+      log.append(`closed: ${event.code} ${event.reason}\\n`);
+      setTimeout(connect, 500 + 1000 * Math.random());  // not everybody at once
+    };
+  };
+  connect();
   form.onsubmit = (event) => {
     event.preventDefault();
     socket.send(form[0].value);
@@ -39,8 +46,15 @@ async def app(scope, receive, send):
         await send({"type": "http.response.body", "body": PAGE})
 
 
-async def chat(receive, send):
-    """Be one member: listen in this task, speak in another."""
+async def tell(line):
+    """Tell a line to everybody who is connected here."""
+    for member in members:
+        if not member.full():
+            member.put_nowait(line)
+
+
+async def chat(receive, send, say=tell):
+    """Be one member: listen in this task, speak in another. What the member says goes to `say`."""
     await receive()  # websocket.connect
     await send({"type": "websocket.accept"})
     lines = asyncio.Queue(BACKLOG)
@@ -49,9 +63,7 @@ async def chat(receive, send):
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(deliver(lines, send))
             while (message := await receive())["type"] == "websocket.receive":
-                for member in members:
-                    if not member.full():
-                        member.put_nowait(message.get("text") or "")
+                await say(message.get("text") or "")
             delivering.cancel()
     finally:
         members.remove(lines)

@@ -229,4 +229,4 @@ def test_the_settings_in_the_file_are_good() -> None:
 
 
 def test_no_example_is_forgotten_here() -> None:
-    assert set(NAMES) == {*ANSWERS, "chat", "embedded"}
+    assert set(NAMES) == {*ANSWERS, "chat", "chat_redis", "embedded"}
