@@ -10,7 +10,7 @@ Invariants:
 import socket
 from functools import partial
 
-from .core.admin import Admin
+from .core.admin import Admin, Exposition
 from .core.clock import Clock
 from .core.config import Config
 from .core.drain import drain
@@ -42,7 +42,7 @@ class AdminEndpoint:
         """
         binds = [parse_admin_bind(text) for text in config.admin_bind]
         self._sockets: list[socket.socket] = open_binds(binds, _CONFIG.backlog, mode=0o600)
-        self._worker = Worker(_CONFIG, clock, Admin(fleet), open_handshake)
+        self._worker = Worker(_CONFIG, clock, Admin(fleet, _exposition()), open_handshake)
         handlers = Handlers(http1=partial(Http1Connection, self._worker), http2=None)
         self._acceptors = [
             Acceptor(listener, handlers, clock=clock, config=_CONFIG, limits=self._worker.limits)
@@ -67,3 +67,12 @@ class AdminEndpoint:
             acceptor.close()
         close_sockets(self._sockets)
         await drain(self._worker, _GRACE_SECONDS)
+
+
+def _exposition() -> Exposition | None:
+    try:
+        from .prometheus import CONTENT_TYPE, render  # noqa: PLC0415 - an extra, and nobody else needs it
+    except ImportError:
+        error_log.info("/metrics needs prometheus-client: pip install 'alphorn[metrics]'")
+        return None
+    return Exposition(render, CONTENT_TYPE)

@@ -20,8 +20,11 @@ from .core.config import Config, one_config
 from .core.drain import Report, drain
 from .core.errors import ConfigError, ShutdownFailed
 from .core.fleet import Commands, SingleProcess, State
+from .core.inspection import Inspection
 from .core.lifespan import Lifespan
 from .core.log import enable_logging, error_log
+from .core.loop_watch import LoopWatch
+from .core.metrics import Metrics
 from .core.process import ENDING_SECONDS, Ending, Signals, on_signals
 from .core.proxies import TrustedProxies
 from .core.redirect import HTTPS_PORT, RedirectToHttps
@@ -30,6 +33,7 @@ from .core.static import StaticFiles, parse_mounts
 from .core.worker import Worker, make_limits
 from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
+from .protocols.observed import ObservedHttp1, ObservedHttp2, counting_handshake
 from .protocols.websocket import open_handshake
 from .tls.acceptor import Acceptor, ContextFor, Handlers
 
@@ -238,17 +242,28 @@ class _Running:
         self._admin: AdminEndpoint | None = None
         self._lifespan = Lifespan(application, config.lifespan, clock)
         self.limits = make_limits(config, clock)
-        self._worker = Worker(config, clock, application, open_handshake, self.limits)
+        self._metrics = Metrics(clock) if config.admin_bind else None
+        self._worker = self._make_worker(application)
+        self._watch = LoopWatch(clock, config.blocked_loop_after) if config.blocked_loop_after else None
         self._proxies = TrustedProxies(config.trusted_proxies, config.forwarded_fields)
         self._supervised = listeners is not None
         self._listeners = listeners or Listeners([], [])
         self._redirects: Worker | None = None
         self._acceptors: list[Acceptor] = []
         self._tls: ServedTls | None = None
-        self.commands: Commands = {
+        self.commands: dict[str, Callable[..., Any]] = {
             "limits": lambda: {"hits": dict(self.limits.hits)},
             "reload_certificates": lambda: {"in_use": self.reload_certificates()},
         }
+        if self._metrics is not None:
+            inspection = Inspection(
+                workers=self._workers,
+                metrics=self._metrics,
+                limits=self.limits,
+                clock=clock,
+                watch=self._watch,
+            )
+            self.commands |= inspection.commands
 
     async def start(self) -> tuple[list[str], list[str]]:
         """Start, or leave nothing behind; return the URLs, and what to announce."""
@@ -260,6 +275,8 @@ class _Running:
                     self._admin = self._open_admin()
             self._clock.start()
             await self._lifespan.startup()
+            if self._watch is not None:  # what blocks before is nobody's wait
+                self._watch.start()
         except BaseException:
             self._listeners.close()
             await self._leave()
@@ -267,9 +284,12 @@ class _Running:
         self._state = "ready"
         if tls is not None:
             tls.start()
+        http1, http2 = (
+            (Http1Connection, Http2Connection) if self._metrics is None else (ObservedHttp1, ObservedHttp2)
+        )
         handlers = Handlers(
-            http1=partial(Http1Connection, self._worker) if self._config.http1 else None,
-            http2=partial(Http2Connection, self._worker) if self._config.http2 or self._config.h2c else None,
+            http1=partial(http1, self._worker) if self._config.http1 else None,
+            http2=partial(http2, self._worker) if self._config.http2 or self._config.h2c else None,
         )
         for listener in self._listeners.serving:
             self._accept(listener, handlers, None if tls is None else tls.choose)
@@ -282,6 +302,14 @@ class _Running:
             *(f"listening on {url} (redirects to https)" for url in redirects),
         ]
 
+    def _make_worker(self, application: Application) -> Worker:
+        metrics = self._metrics
+        handshake = open_handshake if metrics is None else counting_handshake(metrics)
+        return Worker(self._config, self._clock, application, handshake, self.limits, metrics=metrics)
+
+    def _workers(self) -> list[Worker]:
+        return [worker for worker in (self._worker, self._redirects) if worker is not None]
+
     def _accept(self, listener: socket.socket, handlers: Handlers, context_for: ContextFor | None) -> None:
         acceptor = Acceptor(
             listener,
@@ -292,6 +320,7 @@ class _Running:
             state=self._lifespan.state,
             proxies=self._proxies,
             limits=self.limits,
+            handshakes=None if self._metrics is None else self._metrics.handshakes,
         )
         acceptor.start()
         self._acceptors.append(acceptor)
@@ -301,8 +330,9 @@ class _Running:
         ports = (address_of(listener.getsockname()) for listener in self._listeners.serving)
         port = next((address[1] for address in ports if address and address[1]), HTTPS_PORT)
         application = RedirectToHttps(self._config.redirect_port or port)
-        self._redirects = Worker(self._config, self._clock, application, open_handshake, self.limits)
-        handlers = Handlers(http1=partial(Http1Connection, self._redirects), http2=None)
+        self._redirects = self._make_worker(application)
+        http1 = Http1Connection if self._metrics is None else ObservedHttp1
+        handlers = Handlers(http1=partial(http1, self._redirects), http2=None)
         for listener in self._listeners.redirecting:
             self._accept(listener, handlers, None)
         return [describe(listener, secure=False) for listener in self._listeners.redirecting]
@@ -350,8 +380,9 @@ class _Running:
         if self._tls is not None:
             self._tls.stop()
         self._listeners.close()
-        workers = [worker for worker in (self._worker, self._redirects) if worker is not None]
-        drained = await asyncio.gather(*(drain(each, self._config.graceful_timeout) for each in workers))
+        drained = await asyncio.gather(
+            *(drain(each, self._config.graceful_timeout) for each in self._workers())
+        )
         return all(drained)
 
     async def end(self) -> None:
@@ -366,6 +397,8 @@ class _Running:
 
     async def _leave(self) -> None:
         """Stop what outlives the application."""
+        if self._watch is not None:
+            self._watch.stop()
         if self._admin is not None:
             await self._admin.stop()
         self._clock.stop()

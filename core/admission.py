@@ -55,6 +55,11 @@ class Admission(Generic[_WaitingT]):
         """Whether a request may begin at once."""
         return self.in_flight < self._most and not self._queue
 
+    @property
+    def queued(self) -> int:
+        """How many wait, those that have gone meanwhile among them."""
+        return len(self._queue)
+
     def wait(self, call: _WaitingT) -> None:
         """Let a request wait for its turn, or refuse it."""
         if len(self._queue) >= self._most_waiting:

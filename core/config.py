@@ -472,6 +472,15 @@ class Config:
         unit="address",
     )
 
+    blocked_loop_after: float = setting(
+        1.0,
+        "Log the stack that keeps the event loop from turning for so long, and everybody waiting; once per place. "
+        "0 does not watch (asyncio's debug mode: 100ms, which also tells of what nobody notices).",
+        section="Administration",
+        unit="seconds",
+        at_least=0,
+    )
+
     # --- Run time and logs
     loop: Literal["auto", "uvloop", "asyncio"] = setting(
         "auto", "Event loop; auto takes uvloop where it is installed.", section="Run time and logs"

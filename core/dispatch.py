@@ -7,7 +7,7 @@ application that never really waits has answered before the wire's callback retu
 import asyncio
 import contextvars
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Protocol
 
 from .admission import Admission, Waiting
@@ -76,6 +76,11 @@ class Dispatcher:
     def running(self) -> list[Call]:
         """The exchanges whose application has not returned."""
         return list(self._running.values())
+
+    @property
+    def tasks(self) -> Mapping[asyncio.Task[None], Call]:
+        """The same, by the tasks they run in."""
+        return self._running
 
     async def wait_idle(self) -> None:
         """Wait until no application is running."""

@@ -242,7 +242,14 @@ class HttpExchange:
             self._cut()
         return complaint
 
-    # ------------------------------------------------------------------ for a sibling in this room
+    # ------------------------------------------------------------------ for siblings in this room
+
+    @property
+    def outcome(self) -> Outcome:
+        """What observers would be told if it ended now."""
+        status, fields, _ = self._answered or NO_HEAD
+        seconds = self._worker.clock.now() - self._started_at
+        return Outcome(self.scope, status, fields, self._sent_length, seconds, self._stream.id)
 
     @property
     def complete(self) -> bool:
@@ -557,12 +564,9 @@ class HttpExchange:
         stream.abort()
 
     def _tell_end(self) -> None:
-        worker = self._worker
-        if worker.observers:
-            status, fields, _ = self._answered or NO_HEAD
-            seconds = worker.clock.now() - self._started_at
-            outcome = Outcome(self.scope, status, fields, self._sent_length, seconds, self._stream.id)
-            for observe in worker.observers:
+        if self._worker.observers:
+            outcome = self.outcome
+            for observe in self._worker.observers:
                 observe(outcome)
 
 

@@ -262,6 +262,15 @@ class WebSocketExchange:
         self._drop_messages()
         return complaint
 
+    # ------------------------------------------------------------------ for siblings in this room
+
+    @property
+    def outcome(self) -> Outcome:
+        """What observers would be told if it ended now."""
+        status, fields, _ = self._answered
+        seconds = self._worker.clock.now() - self._started_at
+        return Outcome(self.scope, status, fields, self._sent_bytes, seconds, self._stream.id)
+
     # ------------------------------------------------------------------ the application's moves
 
     def _check_connected(self) -> None:
@@ -536,12 +545,9 @@ class WebSocketExchange:
             stream.send(None, farewell, True)
 
     def _tell_end(self) -> None:
-        worker = self._worker
-        if worker.observers:
-            status, fields, _ = self._answered
-            seconds = worker.clock.now() - self._started_at
-            outcome = Outcome(self.scope, status, fields, self._sent_bytes, seconds, self._stream.id)
-            for observe in worker.observers:
+        if self._worker.observers:
+            outcome = self.outcome
+            for observe in self._worker.observers:
                 observe(outcome)
 
 

@@ -10,10 +10,11 @@ from .asgi import Address, Application, Field, Fields
 from .clock import Clock
 from .codec import Handshake
 from .config import Config
-from .dispatch import Dispatcher
+from .dispatch import Dispatcher, Request
 from .exchange import Connection, Waiters
 from .limits import Limits, Occupancy
 from .log import access_log, log_outcome
+from .metrics import Metrics
 from .outcome import Observer
 from .proxies import AllowedHosts
 
@@ -26,26 +27,31 @@ class Worker:
 
     Attributes:
         limits: What came of the limits, and how many connections there are.
+        admission: How many requests are under way, and how many wait.
         connections: Every connection whose protocol is known, and its client.
         closing: Whether the server is shutting down.
+        metrics: What is counted, where somebody asks for it.
         observers: Who is told what became of each request. It has its members before the first connection.
         server_field: The `server` field of answers, or None.
         hsts_field: The `strict-transport-security` field of answers over TLS, or None.
         allowed_hosts: The names under which it may be asked for; None where all are allowed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is shared
         self,
         config: Config,
         clock: Clock,
         application: Application,
         open_handshake: OpenHandshake,
         limits: Limits | None = None,
+        *,
+        metrics: Metrics | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
         self.limits = limits or make_limits(config, clock)
-        self.dispatcher = Dispatcher(application, Admission(config, clock, self.limits))
+        self.admission: Admission[Request] = Admission(config, clock, self.limits)
+        self.dispatcher = Dispatcher(application, self.admission)
         self.open_handshake = open_handshake
         self.loop = asyncio.get_running_loop()
         self.connections: dict[Connection, Address | None] = {}
@@ -53,6 +59,9 @@ class Worker:
         self.observers: list[Observer] = []
         if config.access_log and access_log.isEnabledFor(logging.INFO):
             self.observers.append(log_outcome)
+        self.metrics = metrics
+        if metrics is not None:
+            self.observers.append(metrics.observe)
         server = config.server_header.encode("latin-1")
         self.server_field: Field | None = (b"server", server) if server else None
         hsts = b"max-age=%d" % config.hsts  # RFC 6797, 6.1.1
@@ -69,6 +78,8 @@ class Worker:
         """Forget a connection that is gone; harmless if it is forgotten already."""
         if connection in self.connections:
             self.limits.occupancy.leave(self.connections.pop(connection))
+            if self.metrics is not None:
+                self.metrics.left(connection)
         if not self.connections:
             self._disconnected.wake()
 

@@ -18,11 +18,11 @@ class Output:
         gathering: Whether a read is being handled, so that more may follow at once.
         full: Whether the client reads too slowly.
         closed: Whether nothing more will be written here.
+        handed_over: How many bytes the transport was given so far.
         room: Those who wait until it is not full.
     """
 
     __slots__ = (
-        "_handed_over",
         "_high_mark",
         "_parts",
         "_size",
@@ -31,6 +31,7 @@ class Output:
         "closed",
         "full",
         "gathering",
+        "handed_over",
         "room",
     )
 
@@ -46,7 +47,7 @@ class Output:
         self._high_mark = high_mark
         self._parts: list[bytes] = []
         self._size = 0
-        self._handed_over = 0
+        self.handed_over = 0
         self._taken = 0
         self.gathering = False
         self.full = False
@@ -84,7 +85,7 @@ class Output:
     def progress(self) -> int:
         """Return how many bytes the client has taken since this was last asked."""
         waiting = self._transport.get_write_buffer_size()
-        before, self._taken = self._taken, self._handed_over - waiting
+        before, self._taken = self._taken, self.handed_over - waiting
         return self._taken - before
 
     async def wait_sent(self) -> None:
@@ -119,7 +120,7 @@ class Output:
 
     def _hand_over(self, data: bytes) -> None:
         if not self._transport.is_closing():
-            self._handed_over += len(data)
+            self.handed_over += len(data)
             self._transport.write(data)
 
     def _check_open(self) -> None:

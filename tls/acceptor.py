@@ -12,6 +12,7 @@ Invariants:
 import asyncio
 import errno
 import socket
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class Acceptor:
         state: Mapping[str, Any] | None = None,
         proxies: TrustedProxies | None = None,
         limits: Limits,
+        handshakes: Counter[str] | None = None,
     ) -> None:
         self.deadline = NEVER
         self._listener = listener
@@ -67,6 +69,7 @@ class Acceptor:
             state=state,
             proxies=proxies,
             limits=limits,
+            handshakes=Counter() if handshakes is None else handshakes,
         )
 
     def start(self) -> None:

@@ -18,6 +18,7 @@ import contextvars
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,6 +80,8 @@ class Reception:
     state: Mapping[str, Any] | None
     proxies: TrustedProxies | None
     limits: Limits
+    handshakes: Counter[str]
+    """Of TLS: how many were "completed", how many "failed"."""
     arrivals: dict["Droppable", Address | None] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -313,6 +316,12 @@ class TlsArrival(Arrival):
         chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
         self._hand_over(http2 if chosen == "h2" else http1)
 
+    def _leave(self) -> None:
+        """Count what came of the handshake; of who said nothing, or was refused before, nothing did."""
+        if self._begun and self in self._reception.arrivals:
+            self._reception.handshakes["failed" if self._transport is None else "completed"] += 1
+        super()._leave()
+
     def _look(self) -> None:
         """Look at what has come so far, without taking it."""
         try:
@@ -374,6 +383,7 @@ class TlsArrival(Arrival):
         (RFC 9112, 9.6). So the input is read until the client closes, for a while and up to a bound.
         """
         self._debug(reason)
+        self._reception.handshakes["failed"] += 1
         self._begun = False
         try:
             self._socket.send(answer)

@@ -17,10 +17,12 @@ import pytest
 from alphorn.core.asgi import Application, Receive, Scope, Send
 from alphorn.core.clock import Clock
 from alphorn.core.config import Config
+from alphorn.core.metrics import Metrics
 from alphorn.core.scope import ConnectionFacts
 from alphorn.core.worker import Worker
 from alphorn.protocols.http1 import Http1Connection
 from alphorn.protocols.http2 import Http2Connection
+from alphorn.protocols.observed import ObservedHttp1, ObservedHttp2
 from alphorn.protocols.websocket import open_handshake
 from support.engine import ENGINE
 
@@ -92,7 +94,8 @@ class Http1Wire:
     """HTTP/1.1 on a counting transport."""
 
     def __init__(self, worker: Worker, transport: CountingTransport) -> None:
-        self.connection = Http1Connection(worker, ConnectionFacts(("::1", 1), ("::1", 2)))
+        connection = Http1Connection if worker.metrics is None else ObservedHttp1
+        self.connection = connection(worker, ConnectionFacts(("::1", 1), ("::1", 2)))
         self.connection.connection_made(transport)
 
     def request(self, method: str, content: bytes = b"") -> bytes:
@@ -107,7 +110,8 @@ class Http2Wire:
     """HTTP/2 on a counting transport; the prefaces have been exchanged."""
 
     def __init__(self, worker: Worker, transport: CountingTransport) -> None:
-        self.connection = Http2Connection(worker, ConnectionFacts(("::1", 1), ("::1", 2)))
+        connection = Http2Connection if worker.metrics is None else ObservedHttp2
+        self.connection = connection(worker, ConnectionFacts(("::1", 1), ("::1", 2)))
         self.connection.connection_made(transport)
         self._client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
         self._client.initiate_connection()
@@ -140,7 +144,9 @@ class Bench:
         tasks: The tasks that the application ran in.
     """
 
-    def __init__(self, loop: CountingLoop, application: Application, wire_class: type[Wire]) -> None:
+    def __init__(
+        self, loop: CountingLoop, application: Application, wire_class: type[Wire], *, counted: bool
+    ) -> None:
         self.tasks: list[asyncio.Task[Any] | None] = []
 
         async def observed(scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,8 +155,13 @@ class Bench:
 
         self._loop = loop
         self._transport = CountingTransport()
+        clock = Clock()
         self._worker = Worker(
-            Config(**dict[str, Any](access_log=False, engine=ENGINE)), Clock(), observed, open_handshake
+            Config(**dict[str, Any](access_log=False, engine=ENGINE)),
+            clock,
+            observed,
+            open_handshake,
+            metrics=Metrics(clock) if counted else None,
         )
         self.wire: Wire = wire_class(self._worker, self._transport)
 
@@ -188,12 +199,14 @@ def measure(
     application: Application,
     wire_class: type[Wire],
     scenario: Callable[[Bench], Coroutine[Any, Any, Counter[str]]],
+    *,
+    counted: bool = False,
 ) -> Counter[str]:
-    """Run a scenario on a bench in a counting loop."""
+    """Run a scenario on a bench in a counting loop; `counted`, as with `--admin-bind`."""
     loop = CountingLoop()
 
     async def main() -> Counter[str]:
-        bench = Bench(loop, application, wire_class)
+        bench = Bench(loop, application, wire_class, counted=counted)
         await bench.cost(bench.wire.request("GET"))  # the first request of a connection may cost more
         return await scenario(bench)
 
@@ -219,6 +232,14 @@ async def drips(_scope: Scope, receive: Receive, send: Send) -> None:
 @WIRES
 def test_a_get_is_one_write_one_task_no_timer_and_no_future(wire_class: type[Wire]) -> None:
     cost = measure(hello, wire_class, lambda bench: bench.cost(bench.wire.request("GET")))
+
+    del cost["callback"]
+    assert cost == Counter(write=1, task=1)
+
+
+@WIRES
+def test_a_get_that_is_counted_for_the_operator_is_no_more(wire_class: type[Wire]) -> None:
+    cost = measure(hello, wire_class, lambda bench: bench.cost(bench.wire.request("GET")), counted=True)
 
     del cost["callback"]
     assert cost == Counter(write=1, task=1)
