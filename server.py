@@ -136,6 +136,9 @@ class Server:
         Raises:
             ShutdownFailed: The application reported that its shutdown failed.
         """
+        await self._stop()
+
+    async def _stop(self, on_drained: Callable[[], object] | None = None) -> None:
         running, self._running = self._running, None
         if running is None:
             return
@@ -143,6 +146,8 @@ class Server:
         try:
             self.drained = await running.drain()
         finally:
+            if on_drained is not None:
+                on_drained()
             await running.end()
 
     @property
@@ -186,13 +191,17 @@ class Server:
                 self._signals = None
 
     async def serve_until(
-        self, told: asyncio.Future[None], started: Callable[[], object] | None = None
+        self,
+        told: asyncio.Future[None],
+        on_start: Callable[[], object] | None = None,
+        on_drained: Callable[[], object] | None = None,
     ) -> None:
         """Serve until it is told to stop, or until it is cancelled.
 
         Args:
             told: Done when it shall stop.
-            started: Called when it serves.
+            on_start: Called when it serves.
+            on_drained: Called when no request is left, before the application is shut down.
 
         Raises:
             ConfigError: An address or a certificate cannot be used.
@@ -204,14 +213,14 @@ class Server:
         told.add_done_callback(lambda _: starting.cancel())
         try:
             await starting
-            if started is not None:
-                started()
+            if on_start is not None:
+                on_start()
             await told
         except asyncio.CancelledError:
             if told.cancelled() or not told.done():  # not by a signal
                 raise
         finally:
-            await self.stop()
+            await self._stop(on_drained)
 
     def _drain_now(self) -> None:
         """Let `serve` end as a signal would (`alphorn ctl drain`).

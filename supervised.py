@@ -18,8 +18,9 @@ import sys
 import threading
 from contextlib import suppress
 from types import FrameType
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
+from .core.clock import NEVER, Clock, Timed
 from .core.config import SETTINGS, Config
 from .core.control import Channel, Message, answer, decode, encode
 from .core.errors import AlphornError
@@ -29,6 +30,8 @@ from .server import Server, run_server
 
 _DEAF_SECONDS: Final = 5.0
 """What a loop may take to notice that the supervisor is gone."""
+
+_LONGEST_BEAT_SECONDS: Final = 5.0
 
 _OTHERS: Final = ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 """Signals that are the supervisor's to act on, even if somebody sends them to every process."""
@@ -88,8 +91,9 @@ class _Worker:
         threading.Thread(target=self._follow, name="alphorn-supervisor", daemon=True).start()
         try:
             listeners = adopt_listeners(orders["serving"], orders["redirecting"])
-            server = Server(orders["app"], config, listeners=listeners)
-            run_server(server, self._serve(server))
+            clock = Clock()
+            server = Server(orders["app"], config, clock=clock, listeners=listeners)
+            run_server(server, self._serve(server, clock))
         except AlphornError as error:
             self._say_last(
                 {"event": "failed", "status": error.exit_status, "reason": str(error), "trace": error.trace}
@@ -97,7 +101,7 @@ class _Worker:
             return error.exit_status
         return 0
 
-    async def _serve(self, server: Server) -> None:
+    async def _serve(self, server: Server, clock: Clock) -> None:
         # A copy, for the loop closes what it is given, and there may be last words after it.
         channel = await Channel.over(self._sock.dup())
         loop = asyncio.get_running_loop()
@@ -116,9 +120,12 @@ class _Worker:
         # Not loop.add_signal_handler, after which another SIGTERM would end the process when the loop is closed.
         signal.signal(signal.SIGTERM, heard)
         obeying = asyncio.create_task(_obey(channel, server))
+        clock.watch(_Heart(channel, clock, server.config.hang_timeout))
         try:
             await server.serve_until(
-                told, lambda: channel.send({"event": "ready", "announcements": server.announcements})
+                told,
+                on_start=lambda: channel.send({"event": "ready", "announcements": server.announcements}),
+                on_drained=lambda: channel.send({"event": "drained"}),
             )
         finally:
             obeying.cancel()
@@ -139,6 +146,29 @@ class _Worker:
             os._exit(1)
 
 
+class _Heart:
+    """Tells the supervisor again and again that the loop turns.
+
+    Attributes:
+        deadline: When to say it next.
+    """
+
+    def __init__(self, channel: Channel, clock: Clock, hang_timeout: float) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._pause = min(hang_timeout / 4, _LONGEST_BEAT_SECONDS)
+        self.deadline = clock.now() if hang_timeout else NEVER
+
+    def expire(self) -> None:
+        """Say it."""
+        self._channel.send({"event": "beat"})
+        self.deadline = self._clock.now() + self._pause
+
+
 async def _obey(channel: Channel, server: Server) -> None:
     while (message := await channel.receive()) is not None:
         channel.send(answer(message, server.commands))
+
+
+if TYPE_CHECKING:
+    _: type[Timed] = _Heart

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from .core.clock import NEVER, Clock
+from .core.clock import NEVER, Clock, Timed
 from .core.config import Config, one_config
 from .core.control import Asking, Channel, Message, encode
 from .core.errors import (
@@ -66,10 +66,19 @@ class WorkerProcess:
         asking: To ask it something.
         failure: What it said, when it ended, was the reason.
         ready_at: Since when it serves, on the clock.
+        hung: Whether it was ended because its loop did not turn.
+        deadline: When its loop has to have turned again.
     """
 
-    def __init__(
-        self, number: int, process: asyncio.subprocess.Process, channel: Channel, life: int, clock: Clock
+    def __init__(  # noqa: PLR0913 - what `start` has made
+        self,
+        number: int,
+        process: asyncio.subprocess.Process,
+        channel: Channel,
+        life: int,
+        *,
+        clock: Clock,
+        hang_seconds: float,
     ) -> None:
         self.number = number
         self.state: State = "starting"
@@ -77,6 +86,10 @@ class WorkerProcess:
         self.asking = Asking(channel, clock)
         self.failure: AlphornError | None = None
         self.ready_at = NEVER
+        self.hung = False
+        self.deadline = NEVER
+        self._hang_seconds = hang_seconds
+        self._strikes = 0
         self._began_at = clock.now()
         self._process = process
         self._channel = channel
@@ -108,7 +121,9 @@ class WorkerProcess:
             os.close(read)
         with suppress(BrokenPipeError):  # it has ended already
             os.write(write, encode({"worker": number, "argv": sys.argv, **orders}))
-        return cls(number, process, await Channel.over(ours), write, clock)
+        channel = await Channel.over(ours)
+        hang_seconds = orders["config"]["hang_timeout"]
+        return cls(number, process, channel, write, clock=clock, hang_seconds=hang_seconds)
 
     @property
     def pid(self) -> int:
@@ -137,10 +152,44 @@ class WorkerProcess:
         # What it said last may not have been read yet; a process that it has forked may keep the channel open.
         await asyncio.wait({listening}, timeout=_LAST_WORDS_SECONDS)
         listening.cancel()
+        self._clock.forget(self)
         self._channel.close()
         os.close(self._life)
         self.asking.abandon()
         return _how_it_ended(status)
+
+    def begin(self) -> None:
+        """Note that it serves; from now on its loop has to turn."""
+        self.state = "ready"
+        self.ready_at = self._clock.now()
+        self.ready.set_result(None)
+        self.turns()
+        self._clock.watch(self)
+
+    def turns(self) -> None:
+        """Note that its loop turns."""
+        self._strikes = 0
+        self.deadline = self._clock.now() + (self._hang_seconds or NEVER)
+
+    def may_block(self) -> None:
+        """Note that nobody is kept waiting any more, whatever its loop does."""
+        self.deadline = NEVER
+
+    def expire(self) -> None:
+        """Act on a loop that does not turn: warn, the next time have the stacks logged, then end it."""
+        self._strikes += 1
+        if self._strikes == 1:
+            # Perhaps it was this process that stood still, or the machine.
+            error_log.warning("%s: the event loop has not turned for %g seconds", self, self._hang_seconds)
+            self.deadline = self._clock.now() + self._hang_seconds
+        elif self._strikes == 2:
+            error_log.error("%s hangs; its stacks:", self)
+            self.hung = True
+            self.signal(signal.SIGQUIT)
+            self.deadline = self._clock.now()  # at the next tick; meanwhile they are written
+        else:
+            self.deadline = NEVER
+            self.signal(signal.SIGKILL)
 
     def drain(self) -> None:
         """Tell it to end in good order."""
@@ -439,13 +488,15 @@ class Supervisor:
             case "ready":
                 if worker.ready.done():  # too late: the service ends
                     return
-                worker.state = "ready"
-                worker.ready_at = self._clock.now()
-                worker.ready.set_result(None)
+                worker.begin()
                 error_log.info("%s is ready", worker)
                 self._announce(message["announcements"])
+            case "beat":
+                worker.turns()
             case "draining":
                 self._draining(worker)
+            case "drained":
+                worker.may_block()
             case "failed":
                 worker.failure = _failure(message)
 
@@ -597,4 +648,5 @@ def _signals_blocked() -> Iterator[None]:
 _BLOCKED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 
 if TYPE_CHECKING:
-    _: type[Fleet] = Supervisor
+    _fleet: type[Fleet] = Supervisor
+    _timed: type[Timed] = WorkerProcess

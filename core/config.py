@@ -452,6 +452,15 @@ class Config:
         at_most=1024,
         word="auto",
     )
+    hang_timeout: float = setting(
+        30.0,
+        "A worker whose event loop has not turned for so long is warned of; when that happens twice in a row its "
+        "stacks are logged, and it is replaced. A startup or shutdown may take any time. 0 never does it (Gunicorn: "
+        "30, Uvicorn: 5, once).",
+        section="Workers",
+        unit="seconds",
+        at_least=0,
+    )
 
     # --- Shutdown
     graceful_timeout: float = setting(

@@ -105,8 +105,10 @@ def _bare_context(config: Config) -> ServerContext:
     # so a stolen ticket key does not open recorded ones. The key is this context's own and dies with
     # it: another worker, another certificate, or this one after a reload cannot read the ticket,
     # and the client gets a full handshake, in which its own certificate is judged anew. One ticket
-    # per handshake, as in Go: whoever resumes gets the next one.
-    context.num_tickets = 1
+    # per handshake, as in Go: whoever resumes gets the next one. Python cannot share the key between
+    # workers, so with several of them most tickets would be for nothing, and TLS 1.3 makes none. TLS 1.2
+    # keeps its own: without them OpenSSL would fall back on that cache.
+    context.num_tickets = 1 if config.workers == 1 else 0
     context.set_alpn_protocols(list(alpn_protocols(config)))
     verify_clients(context, config)
     return context

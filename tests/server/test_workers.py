@@ -282,9 +282,45 @@ def test_workers_that_crash_again_and_again_stop_the_service_with_the_reason(fol
 
 
 def test_the_operator_is_answered_by_the_supervisor(folder: Path) -> None:
-    with start(folder, "--admin-bind", f"unix:{folder}/admin.sock"):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE_SECONDS)
-            client.connect(str(folder / "admin.sock"))
-            client.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+    with (
+        start(folder, "--admin-bind", f"unix:{folder}/admin.sock"),
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.settimeout(PATIENCE_SECONDS)
+        client.connect(str(folder / "admin.sock"))
+        client.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+# --- Hanging
+
+
+def test_a_worker_that_hangs_has_its_stack_logged_and_is_replaced(folder: Path) -> None:
+    with (
+        start(folder, "--hang-timeout", "2") as server,
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as client,
+    ):
+        client.request("GET", "/block")
+        server.wait_for("the event loop has not turned for 2 seconds")
+        server.wait_for(" hangs; its stacks:")
+        server.wait_for('shop.py", line ')
+        with pytest.raises((http.client.HTTPException, OSError)):
+            client.getresponse()
+        wait_until(lambda: len(ready_pids(server)) == 3, server)
+        assert "was ended by SIGKILL" in server.log
+
+
+def test_a_startup_and_a_shutdown_may_block_for_longer(folder: Path) -> None:
+    (folder / "shop.py").write_text(
+        "import time\n"
+        "async def app(scope, receive, send):\n"
+        "    await receive()\n"
+        "    time.sleep(6)\n"
+        "    await send({'type': 'lifespan.startup.complete'})\n"
+        "    await receive()\n"
+        "    time.sleep(6)\n"
+        "    await send({'type': 'lifespan.shutdown.complete'})\n"
+    )
+    with start(folder, "--hang-timeout", "2") as server:
+        assert server.stop() == 0
+    assert "turned" not in server.log
