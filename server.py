@@ -8,6 +8,7 @@ lifespan; then connections. Shutdown is the other way round, within the grace pe
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -138,13 +139,13 @@ class Server:
         """
         await self._stop()
 
-    async def _stop(self, on_drained: Callable[[], object] | None = None) -> None:
+    async def _stop(self, hold_seconds: float = 0.0, on_drained: Callable[[], object] | None = None) -> None:
         running, self._running = self._running, None
         if running is None:
             return
         self.drained = False
         try:
-            self.drained = await running.drain()
+            self.drained = await running.drain(hold_seconds)
         finally:
             if on_drained is not None:
                 on_drained()
@@ -192,14 +193,15 @@ class Server:
 
     async def serve_until(
         self,
-        told: asyncio.Future[None],
+        told: asyncio.Future[float],
         on_start: Callable[[], object] | None = None,
         on_drained: Callable[[], object] | None = None,
     ) -> None:
         """Serve until it is told to stop, or until it is cancelled.
 
         Args:
-            told: Done when it shall stop.
+            told: Done when it shall stop; says for how many seconds requests are answered that may be on
+                their way already, over connections that are silent.
             on_start: Called when it serves.
             on_drained: Called when no request is left, before the application is shut down.
 
@@ -220,7 +222,8 @@ class Server:
             if told.cancelled() or not told.done():  # not by a signal
                 raise
         finally:
-            await self._stop(on_drained)
+            hold_seconds = told.result() if told.done() and not told.cancelled() else 0.0
+            await self._stop(hold_seconds, on_drained)
 
     def _drain_now(self) -> None:
         """Let `serve` end as a signal would (`alphorn ctl drain`).
@@ -377,22 +380,43 @@ class _Running:
             )
         return "the certificates were read again"
 
-    async def drain(self) -> bool:
+    async def drain(self, hold_seconds: float) -> bool:
         """Take no more connections, then no more requests.
+
+        Args:
+            hold_seconds: For how long requests are answered that may be on their way already.
 
         Returns:
             Whether every request finished by itself.
         """
         self._state = "draining"
         for acceptor in self._acceptors:
-            acceptor.close()
+            acceptor.stop()
         if self._tls is not None:
             self._tls.stop()
         self._listeners.close()
+        if hold_seconds:
+            await self._hold(hold_seconds)
+        for acceptor in self._acceptors:
+            acceptor.close()
         drained = await asyncio.gather(
             *(drain(each, self._config.graceful_timeout) for each in self._workers())
         )
         return all(drained)
+
+    async def _hold(self, seconds: float) -> None:
+        """Let those go on who are silent, for they may have a request on its way: its answer closes (9.6).
+
+        nginx has `keepalive_min_timeout` for it.
+        """
+        for worker in self._workers():
+            worker.closing = True
+            for connection in list(worker.connections):
+                if not connection.idle:
+                    connection.shutdown()
+        with suppress(TimeoutError):
+            async with self._clock.timeout(seconds):
+                await self.limits.occupancy.wait_empty()
 
     async def end(self) -> None:
         """Shut the application down."""

@@ -33,6 +33,10 @@ _DEAF_SECONDS: Final = 5.0
 
 _LONGEST_BEAT_SECONDS: Final = 5.0
 
+_HOLD_SECONDS: Final = 1.0
+"""When another worker has taken over, how long connections are kept that are silent: a client may have sent a
+request before it can know that this one will be closed."""
+
 _OTHERS: Final = ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 """Signals that are the supervisor's to act on, even if somebody sends them to every process."""
 
@@ -107,11 +111,18 @@ class _Worker:
         loop = asyncio.get_running_loop()
         told = loop.create_future()
 
-        def stop() -> None:
+        def stop(hold_seconds: float = 0.0) -> None:
             self._told.set()
             if not told.done():
                 channel.send({"event": "draining"})
-                told.set_result(None)
+                told.set_result(hold_seconds)
+
+        async def obey() -> None:
+            while (message := await channel.receive()) is not None:
+                if "id" in message:
+                    channel.send(answer(message, server.commands))
+                else:  # replaced
+                    stop(_HOLD_SECONDS)
 
         def heard(_number: int, _frame: FrameType | None) -> None:
             if not loop.is_closed():
@@ -119,7 +130,7 @@ class _Worker:
 
         # Not loop.add_signal_handler, after which another SIGTERM would end the process when the loop is closed.
         signal.signal(signal.SIGTERM, heard)
-        obeying = asyncio.create_task(_obey(channel, server))
+        obeying = asyncio.create_task(obey())
         clock.watch(_Heart(channel, clock, server.config.hang_timeout))
         try:
             await server.serve_until(
@@ -163,11 +174,6 @@ class _Heart:
         """Say it."""
         self._channel.send({"event": "beat"})
         self.deadline = self._clock.now() + self._pause
-
-
-async def _obey(channel: Channel, server: Server) -> None:
-    while (message := await channel.receive()) is not None:
-        channel.send(answer(message, server.commands))
 
 
 if TYPE_CHECKING:

@@ -196,6 +196,11 @@ class WorkerProcess:
         self.state = "draining"
         self.signal(signal.SIGTERM)
 
+    def make_way(self) -> None:
+        """Tell it to end in good order because another has taken its place."""
+        self.state = "draining"
+        self._channel.send({"event": "replaced"})
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is there."""
         with suppress(ProcessLookupError):
@@ -246,7 +251,7 @@ class Supervisor:
         self._processes: dict[WorkerProcess, asyncio.Task[None]] = {}
         self._doing: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._ending = False
         self._announced = False
         self._restarts = 0
@@ -285,7 +290,7 @@ class Supervisor:
     def drain(self) -> None:
         """Begin to do what SIGTERM does."""
         if not self._over.done():
-            self._over.set_result(None)
+            self._over.set_result(0.0)
 
     # ------------------------------------------------------------------ asked by the operator
 
@@ -382,7 +387,7 @@ class Supervisor:
         error_log.info("SIGTTOU: ending worker %d", place.number)
         async with place.turn:
             if place.worker is not None:
-                place.worker.drain()
+                place.worker.make_way()
                 place.worker = None
 
     def _kill(self) -> None:
@@ -418,7 +423,7 @@ class Supervisor:
         old, place.worker = place.worker, worker
         if old is not None:
             self._restarts += 1
-            old.drain()
+            old.make_way()
 
     async def _replace(self, place: _Place) -> None:
         """Start another worker for a place; the one that serves drains when that is ready.

@@ -5,6 +5,7 @@ Invariants:
 - Who attacks must not be able to fill the log either: hits are counted, and named only so often.
 """
 
+import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Callable
@@ -143,6 +144,13 @@ class Occupancy:
             waiting, self._waiting = self._waiting, []
             for call in waiting:
                 call()
+
+    async def wait_empty(self) -> None:
+        """Wait until there is no connection."""
+        while self.total:
+            left = asyncio.Event()
+            self.when_left(left.set)
+            await left.wait()  # until a turn later: one that is handed over leaves and enters again
 
     def when_left(self, call: Callable[[], object]) -> None:
         """Call this once, when the next connection has left."""

@@ -37,7 +37,7 @@ class Signals:
 
     Attributes:
         signalled: Whether one has come.
-        first: Done when the loop has heard of it.
+        first: Done when the loop has heard of it; what it says is nothing to wait for, in seconds.
     """
 
     # A process has one handler per signal, and so one list of those who want to know.
@@ -49,7 +49,7 @@ class Signals:
         self._loop = asyncio.get_running_loop()
         self.at_once = at_once
         self.signalled = False
-        self.first: asyncio.Future[None] = self._loop.create_future()
+        self.first: asyncio.Future[float] = self._loop.create_future()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -93,7 +93,7 @@ class Signals:
     def _told(self, name: str) -> None:
         if not self.first.done():
             error_log.info("%s: shutting down; once more ends at once", name)
-            self.first.set_result(None)
+            self.first.set_result(0.0)
 
 
 @contextlib.contextmanager

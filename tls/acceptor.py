@@ -78,16 +78,19 @@ class Acceptor:
         self._listener.setblocking(False)
         self._loop.add_reader(self._listener, self._accept)
 
+    def stop(self) -> None:
+        """Stop accepting; who was accepted goes on. Calling it again does nothing."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._listener)
+            self._loop = None
+            self._clock.forget(self)
+
     def close(self) -> None:
         """Stop accepting and drop the connections that have not chosen a protocol yet.
 
         Connections that were handed over go on. Calling it again does nothing.
         """
-        if self._loop is None:
-            return
-        self._loop.remove_reader(self._listener)
-        self._loop = None
-        self._clock.forget(self)
+        self.stop()
         for arrival in tuple(self._reception.arrivals):
             arrival.drop()
 
