@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from .admin import AdminEndpoint
+from .core.access_log import AccessLog
 from .core.application import adapt, load_application
 from .core.asgi import Application
 from .core.clock import Clock
@@ -23,7 +24,7 @@ from .core.errors import ConfigError, ShutdownFailed
 from .core.fleet import Commands, SingleProcess, State
 from .core.inspection import Inspection
 from .core.lifespan import Lifespan
-from .core.log import enable_logging, error_log
+from .core.log import enable_logging, error_log, reopen_log_files
 from .core.loop_watch import LoopWatch
 from .core.metrics import Metrics
 from .core.process import ENDING_SECONDS, Ending, Signals, on_signals
@@ -176,15 +177,17 @@ class Server:
     async def serve(self) -> None:
         """Serve until SIGINT or SIGTERM, or until it is cancelled; a second signal ends the process at once.
 
-        With certificates from files, SIGHUP reads them again.
+        With certificates from files, SIGHUP reads them again. SIGUSR1 opens the log files again.
 
         Raises:
             ConfigError: An address or a certificate cannot be used.
             StartupFailed: The application refused to start.
             ShutdownFailed: The application reported that its shutdown failed.
         """
-        hangup = {"SIGHUP": self.reload_certificates} if self.config.certfile else {}
-        with Signals() as signals, on_signals(hangup):
+        acts: dict[str, Callable[[], object]] = {"SIGUSR1": reopen_log_files}
+        if self.config.certfile:
+            acts["SIGHUP"] = self.reload_certificates
+        with Signals() as signals, on_signals(acts):
             self._signals = signals
             try:
                 await self.serve_until(signals.first)
@@ -265,8 +268,10 @@ class _Running:
         self._tls: ServedTls | None = None
         self.commands: dict[str, Callable[..., Any]] = {
             "limits": lambda: {"hits": dict(self.limits.hits)},
+            "reopen_logs": reopen_log_files,
             "reload_certificates": lambda: {"in_use": self.reload_certificates()},
         }
+        self._access_log: AccessLog | None = None
         if self._metrics is not None:
             inspection = Inspection(
                 workers=self._workers,
@@ -280,6 +285,8 @@ class _Running:
     async def start(self) -> tuple[list[str], list[str]]:
         """Start, or leave nothing behind; return the URLs, and what to announce."""
         try:
+            if self._config.access_log:
+                self._access_log = AccessLog(self._config, self._clock)
             self._tls = tls = _tls(self._config, self._clock)
             if not self._supervised:  # else the supervisor does it for all of its workers
                 self._listeners = open_listeners(self._config)
@@ -294,6 +301,7 @@ class _Running:
             await self._leave()
             raise
         self._state = "ready"
+        self._observe(self._worker)
         if tls is not None:
             tls.start()
         http1, http2 = (
@@ -322,6 +330,11 @@ class _Running:
     def _workers(self) -> list[Worker]:
         return [worker for worker in (self._worker, self._redirects) if worker is not None]
 
+    def _observe(self, worker: Worker) -> None:
+        """Have those told who keep account of requests."""
+        if self._access_log is not None and self._access_log.wanted:
+            worker.observers.append(self._access_log.observe)
+
     def _accept(self, listener: socket.socket, handlers: Handlers, context_for: ContextFor | None) -> None:
         acceptor = Acceptor(
             listener,
@@ -343,6 +356,7 @@ class _Running:
         port = next((address[1] for address in ports if address and address[1]), HTTPS_PORT)
         application = RedirectToHttps(self._config.redirect_port or port)
         self._redirects = self._make_worker(application)
+        self._observe(self._redirects)
         http1 = Http1Connection if self._metrics is None else ObservedHttp1
         handlers = Handlers(http1=partial(http1, self._redirects), http2=None)
         for listener in self._listeners.redirecting:
@@ -435,6 +449,8 @@ class _Running:
         if self._admin is not None:
             await self._admin.stop()
         self._clock.stop()
+        if self._access_log is not None:
+            self._access_log.close()
 
 
 def run_server(server: Server, serving: Coroutine[Any, Any, None]) -> None:

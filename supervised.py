@@ -24,8 +24,9 @@ from .core.clock import NEVER, Clock, Timed
 from .core.config import SETTINGS, Config
 from .core.control import Channel, Message, answer, decode, encode
 from .core.errors import AlphornError
-from .core.log import configure_logging, error_log
+from .core.log import error_log
 from .core.sockets import adopt_listeners
+from .log_config import set_up_logging
 from .server import Server, run_server
 
 _DEAF_SECONDS: Final = 5.0
@@ -56,7 +57,7 @@ def main(control: int, pipe: int) -> None:
     orders = decode(line)
     sys.argv = orders["argv"]
     config = _config_of(orders["config"])
-    configure_logging(config.log_level, worker=f"worker {orders['worker']}")
+    set_up_logging(config, worker=f"worker {orders['worker']}")
     with socket.socket(fileno=control) as sock:
         sock.set_inheritable(False)
         worker = _Worker(sock, life)

@@ -32,9 +32,10 @@ from .core.errors import (
     WorkersFailed,
 )
 from .core.fleet import Fleet, State
-from .core.log import configure_logging, error_log
+from .core.log import error_log
 from .core.process import Signals, on_signals, usable_processors
 from .core.sockets import Listeners, open_listeners, parse_admin_bind, parse_bind
+from .log_config import set_up_logging
 
 if TYPE_CHECKING:
     from .admin import AdminEndpoint
@@ -574,7 +575,7 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     """
     _refuse_running_loop()
     config = one_config(config, settings)
-    configure_logging(config.log_level)
+    set_up_logging(config)
     if config.certfile:  # before there is a loop, which whoever types would keep waiting
         from .tls.passwords import ask_for_key_password  # noqa: PLC0415 - only where there is TLS
 

@@ -43,7 +43,7 @@ class Clock:
         return time.monotonic()
 
     def unix_time(self) -> float:
-        """Return the seconds since the epoch, to be held against the times of files."""
+        """Return the seconds since the epoch, for logs and the times of files."""
         return time.time()
 
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:

@@ -497,7 +497,29 @@ class Config:
     log_level: Literal["debug", "info", "warning", "error", "critical"] = setting(
         "info", "Least severe message that is logged.", section="Run time and logs"
     )
+    log_format: Literal["text", "json"] = setting(
+        "text", "How lines of both logs look; json is one object per line.", section="Run time and logs"
+    )
+    log_config: str | None = setting(
+        None,
+        "File that configures Python's logging: a dictConfig in JSON, TOML or YAML (which needs PyYAML). "
+        "Lines go to the handlers that it gives to alphorn.error, alphorn.access or the root logger.",
+        section="Run time and logs",
+        unit="file",
+    )
     access_log: bool = setting(True, "Log one line per request.", section="Run time and logs")
+    access_log_format: str | None = setting(
+        None,
+        "What a line of the access log says, with the atoms of Gunicorn and some more: '%(h)s %(l)s %(u)s %(t)s "
+        '"%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"\' is the combined format of Apache.',
+        section="Run time and logs",
+    )
+    access_log_file: str | None = setting(
+        None,
+        "File to append the access log to, instead of writing to the terminal; SIGUSR1 opens it again.",
+        section="Run time and logs",
+        unit="file",
+    )
     server_header: str = setting(
         "alphorn",
         "Value of the server field in answers; empty sends none.",
@@ -532,6 +554,7 @@ _APART = (
     ("dev_tls", "keyfile_password", "which makes a key itself: drop one of them"),
     ("dev_tls", "keyfile_password_file", "which makes a key itself: drop one of them"),
     ("dev_tls", "hsts", "for browsers would demand https of everything on localhost: drop one of them"),
+    ("log_format", "access_log_format", "which says what an access line has: drop one of them"),
     ("keyfile_password_file", "keyfile_password", "which has the password as well: drop one of them"),
 )
 _NEEDED = (

@@ -247,9 +247,9 @@ class HttpExchange:
     @property
     def outcome(self) -> Outcome:
         """What observers would be told if it ended now."""
-        status, fields, _ = self._answered or NO_HEAD
+        head = self._answered or NO_HEAD
         seconds = self._worker.clock.now() - self._started_at
-        return Outcome(self.scope, status, fields, self._sent_length, seconds, self._stream.id)
+        return Outcome(self.scope, head.status, head.fields, self._sent_length, seconds, self._stream.id)
 
     @property
     def complete(self) -> bool:

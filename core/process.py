@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Final, Self
 
-from .log import error_log
+from .log import error_log, flush_logs
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _REPORT_SECONDS: Final = 1.0
@@ -80,6 +80,7 @@ class Signals:
             for listener in cls._listening:
                 if listener.at_once is not None:
                     listener.at_once()
+            flush_logs()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         for listener in cls._listening:
@@ -176,6 +177,7 @@ class Ending:
             remaining -= _REPORT_SECONDS
             error_log.info("waiting for %s", _what_remains())
         error_log.error("ending without waiting for %s any longer", _what_remains())
+        flush_logs()
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):  # what the application has printed
             with contextlib.suppress(AttributeError, OSError, ValueError):

@@ -267,9 +267,9 @@ class WebSocketExchange:
     @property
     def outcome(self) -> Outcome:
         """What observers would be told if it ended now."""
-        status, fields, _ = self._answered
+        head = self._answered
         seconds = self._worker.clock.now() - self._started_at
-        return Outcome(self.scope, status, fields, self._sent_bytes, seconds, self._stream.id)
+        return Outcome(self.scope, head.status, head.fields, self._sent_bytes, seconds, self._stream.id)
 
     # ------------------------------------------------------------------ the application's moves
 

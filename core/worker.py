@@ -1,7 +1,6 @@
 """What all connections of one worker share, handed down as one object."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -13,7 +12,6 @@ from .config import Config
 from .dispatch import Dispatcher, Request
 from .exchange import Connection, Waiters
 from .limits import Limits, Occupancy
-from .log import access_log, log_outcome
 from .metrics import Metrics
 from .outcome import Observer
 from .proxies import AllowedHosts
@@ -57,8 +55,6 @@ class Worker:
         self.connections: dict[Connection, Address | None] = {}
         self.closing = False
         self.observers: list[Observer] = []
-        if config.access_log and access_log.isEnabledFor(logging.INFO):
-            self.observers.append(log_outcome)
         self.metrics = metrics
         if metrics is not None:
             self.observers.append(metrics.observe)

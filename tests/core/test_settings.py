@@ -504,7 +504,8 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
         optional={
             setting.name: values(setting)
             for setting in (APP, *SETTINGS)
-            if setting.name not in ("host", "port", "dev_tls", "h2c", "http1", *COMPANIONS)
+            if setting.name
+            not in ("host", "port", "dev_tls", "h2c", "http1", "access_log_format", *COMPANIONS)
         },
     )
 )

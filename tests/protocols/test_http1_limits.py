@@ -1,13 +1,13 @@
 """The limits of HTTP/1: what is too late, too slow, too large or one too many, what it gets, and that it is counted."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from alphorn.core.config import Config
+from alphorn.core.outcome import Outcome
 from compliance.http1_corpus import chunked, get, post, target
 from support.http1_peer import Http1Peer
 from support.steered_app import Call, SteeredApp
@@ -44,6 +44,13 @@ async def ended(peer: Http1Peer, app: SteeredApp) -> None:
     app.finish_all()
     await peer.settle()
     assert await peer.left_behind() == []
+
+
+def observe(peer: Http1Peer) -> list[Outcome]:
+    """Have what becomes of its requests from now on."""
+    outcomes: list[Outcome] = []
+    peer.worker.observers.append(outcomes.append)
+    return outcomes
 
 
 def hits(peer: Http1Peer) -> dict[str, int]:
@@ -261,18 +268,17 @@ def test_the_default_pace_is_kept_by_a_modem_and_not_by_a_slow_post_attack() -> 
 # ---------------------------------------------------------------------- the size of content
 
 
-async def test_content_announced_as_too_large_never_reaches_an_application(
-    app: SteeredApp, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    peer = Http1Peer(app, max_body=5, access_log=True)
+async def test_content_announced_as_too_large_never_reaches_an_application(app: SteeredApp) -> None:
+    peer = Http1Peer(app, max_body=5)
+    outcomes = observe(peer)
     peer.sends(post(b"Content-Length: 6", b"Expect: 100-continue"))
     assert peer.received.startswith(b"HTTP/1.1 413 ")
     assert b"\r\nconnection: close\r\n" in peer.received
     assert peer.transport.ended
     assert not app.calls
     assert hits(peer) == {"max_body": 1}
-    assert [line for line in caplog.messages if '"POST / HTTP/1.1" 413 ' in line]
+    (outcome,) = outcomes
+    assert (outcome.scope["method"], outcome.status, outcome.seconds) == ("POST", 413, None)
     await ended(peer, app)
 
 
@@ -289,11 +295,9 @@ async def test_content_that_is_just_small_enough_is_taken(app: SteeredApp, reque
     await ended(peer, app)
 
 
-async def test_chunks_that_become_too_large_are_answered_413(
-    app: SteeredApp, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    peer = Http1Peer(app, max_body=5, access_log=True)
+async def test_chunks_that_become_too_large_are_answered_413(app: SteeredApp) -> None:
+    peer = Http1Peer(app, max_body=5)
+    outcomes = observe(peer)
     call = await begun(peer, app, chunked(b"3\r\n123\r\n"))
     assert (await call.receive())["body"] == b"123"
     waiting = await waits(peer, call)
@@ -303,8 +307,8 @@ async def test_chunks_that_become_too_large_are_answered_413(
     assert await waiting == DISCONNECT
     assert hits(peer) == {"max_body": 1}
     length = len(peer.received.partition(b"\r\n\r\n")[2])
-    (line,) = [line for line in caplog.messages if '"POST / HTTP/1.1"' in line]
-    assert f'" 413 {length} ' in line
+    (outcome,) = outcomes
+    assert (outcome.status, outcome.length, outcome.seconds) == (413, length, 0)
     await ended(peer, app)
 
 

@@ -19,9 +19,7 @@ from alphorn.core.log import (
     error_log,
     escape,
     format_address,
-    log_outcome,
 )
-from alphorn.core.outcome import Outcome
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP_CARRIERS, WEBSOCKET_CARRIERS, Carrier
 from support.clock import ManualClock
 from support.conversation import settled
@@ -204,38 +202,6 @@ async def test_a_refused_stream_says_what_was_asked_for(
 )
 def test_control_characters_are_escaped(text: str, escaped: str) -> None:
     assert escape(text) == escaped
-
-
-SCOPE: Scope = {
-    "type": "http",
-    "client": ("127.0.0.1", 1),
-    "method": "GET",
-    "raw_path": b"/\x1b]0;title\x07\n",
-    "query_string": b"\r\n127.0.0.1 forged",
-    "http_version": "1.1",
-}
-
-
-def test_a_request_line_cannot_forge_another(access: Callable[[], list[str]]) -> None:
-    log_outcome(Outcome(SCOPE, 200, [], 0, 0.0, 0))
-    assert access() == [
-        r'127.0.0.1:1 "GET /\x1b]0;title\x07\x0a?\x0d\x0a127.0.0.1 forged HTTP/1.1" 200 0 0.0ms'
-    ]
-
-
-@pytest.mark.parametrize(
-    ("change", "client"),
-    [
-        ({"client": ("a",)}, "-"),
-        ({"raw_path": None}, "127.0.0.1:1"),
-        ({"http_version": 1, "method": 2}, "127.0.0.1:1"),
-    ],
-)
-def test_a_scope_that_the_application_spoilt_still_has_its_line(
-    access: Callable[[], list[str]], change: Scope, client: str
-) -> None:
-    log_outcome(Outcome(SCOPE | change, 200, [], 5, 0.0, 0))
-    assert access() == [f'{client} "-" 200 5 0.0ms']
 
 
 @pytest.mark.parametrize(

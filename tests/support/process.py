@@ -36,6 +36,7 @@ class ServerProcess:
         certificate: Pair | None = None,
         cafile: str | None = None,
         quiet: bool = False,
+        output: Path | None = None,
     ) -> None:
         """Start and wait until it listens.
 
@@ -45,7 +46,8 @@ class ServerProcess:
             folder: Where the module is, which becomes the working directory.
             certificate: Serve TLS with it.
             cafile: Whom its clients have to trust; kept for them.
-            quiet: Drop its access log.
+            quiet: Drop its standard output, which has the access log.
+            output: Have it write its standard output to this file instead.
 
         Raises:
             AssertionError: It did not start; the message has its log.
@@ -56,14 +58,17 @@ class ServerProcess:
         self._lines: list[str] = []
         self._ended = False
         self._news = threading.Condition()
+        stdout = output.open("wb") if output else subprocess.DEVNULL if quiet else None
         self._process = subprocess.Popen(
             self.command(app, options),
             cwd=folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("SERVE_")},
-            stdout=subprocess.DEVNULL if quiet else None,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
+        if not isinstance(stdout, int | None):
+            stdout.close()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
