@@ -1,4 +1,4 @@
-"""The command: `serve`, `alphorn` and `python -m alphorn`.
+"""The command: `serve`, `alphorn` and `python -m alphorn`; with `ctl` as its first word, that of ctl.py.
 
 Options are generated from the schema in core/config.py. The server and everything heavy is imported
 only when there is something to serve: `serve --help` and a completion in the shell must be quick.
@@ -61,7 +61,7 @@ class ServeCommand(click.Command):
     epilog="Sizes may be written like 64KiB or 16MiB, times like 500ms, 30s or 5m. Every option is also "
     "a variable (--log-level: SERVE_LOG_LEVEL) and a key in TOML (log-level), in the file named by "
     "--config or in [tool.serve] of ./pyproject.toml. A flag is stronger than a variable, a variable "
-    "than a file.",
+    "than a file. `alphorn ctl --help` tells how to ask a server that runs.",
 )
 @click.option(
     "--config",
@@ -101,9 +101,13 @@ def main() -> int:
     Returns:
         The exit status: 0, 1 if threads of the application had to be left running or workers end again and
         again, 2 after a mistake of the operator, 3 if the application did not start, 4 if it did not shut down
-        properly.
+        properly. Of `ctl`: 0, 1 if the server does not answer, refuses or is not ready, 2 likewise.
     """
     try:
+        if sys.argv[1:2] == ["ctl"]:  # no application: that is MODULE:ATTRIBUTE
+            from .ctl import command as ctl  # noqa: PLC0415
+
+            return int(ctl.main(sys.argv[2:], "alphorn ctl", standalone_mode=False) or 0)
         chosen = command.main(standalone_mode=False)
         if isinstance(chosen, tuple):  # not after --help and the like
             from .core.process import ENDING_SECONDS, Ending  # noqa: PLC0415 - see the module docstring

@@ -14,6 +14,7 @@ import threading
 from types import FrameType
 from typing import Final
 
+from . import dispatch
 from .clock import Clock
 from .log import error_log
 from .metrics import Histogram
@@ -114,7 +115,7 @@ class LoopWatch:
             "the event loop has been blocked for %.1f seconds, and everybody waits for it (--blocked-loop-after; "
             "each place is named once); it is here:\n%s",
             seconds,
-            thread_stack(frame).rstrip(),
+            thread_stack(frame, inside=dispatch.__file__).rstrip(),
         )
         return True
 

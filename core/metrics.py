@@ -177,10 +177,10 @@ def describe_request(outcome: Outcome) -> dict[str, Any]:
     return {
         "client": client,
         "protocol": protocol_of(outcome),
-        "stream": outcome.stream_id,
+        "stream": outcome.stream_id or None,
         "method": printable(scope.get("method", "WEBSOCKET")),
         "path": printable(scope.get("path")),
-        "status": outcome.status,
+        "status": outcome.status or None,
         "seconds": round(outcome.seconds or 0.0, 3),
         "sent": outcome.length,
     }

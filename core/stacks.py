@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import islice, takewhile
 from types import FrameType
 from typing import Any, Final
 
@@ -21,10 +21,16 @@ def thread_frame(ident: int) -> FrameType | None:
     return sys._current_frames().get(ident)  # noqa: SLF001 - documented, and the only way
 
 
-def thread_stack(frame: FrameType) -> str:
-    """Return a thread's stack from its innermost frame, in the form of Python's tracebacks."""
-    frames = [(each, line) for each, line in traceback.walk_stack(frame)]
-    return _text(reversed(frames[:_MOST_FRAMES]))
+def thread_stack(frame: FrameType, inside: str = "") -> str:
+    """Return a thread's stack in the form of Python's tracebacks.
+
+    Args:
+        frame: Its innermost frame.
+        inside: The file of a module: what is outside of its last call is left out.
+    """
+    frames = list(islice(traceback.walk_stack(frame), _MOST_FRAMES))
+    called = list(takewhile(lambda each: each[0].f_code.co_filename != inside, frames))
+    return _text(reversed(called or frames))
 
 
 def thread_stacks() -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ ALLOWED = {
     "demo_chat": {"core"},
     "supervised": {"core", "log_config", "server"},
     "workers": {"admin", "core", "log_config", "server", "tls"},
-    "__main__": {"__init__", "core", "workers"},
+    "ctl": {"core"},
+    "__main__": {"__init__", "core", "ctl", "workers"},
     "__init__": {"core", "server", "workers"},
 }
 """What of the package each room, or module of the root, may import."""
@@ -53,6 +54,7 @@ LIBRARIES = {
     "demo_chat": set(),
     "supervised": set(),
     "workers": set(),
+    "ctl": {"click"},
     "__main__": {"click"},
     "__init__": set(),
 }
