@@ -30,6 +30,7 @@ from .core.metrics import Metrics
 from .core.process import ENDING_SECONDS, Ending, Signals, on_signals
 from .core.proxies import TrustedProxies
 from .core.redirect import HTTPS_PORT, RedirectToHttps
+from .core.request_ids import Named
 from .core.sockets import Listeners, address_of, describe, open_listeners
 from .core.static import StaticFiles, parse_mounts
 from .core.worker import Worker, make_limits
@@ -96,6 +97,9 @@ class Server:
             self._application = StaticFiles(
                 mounts, self._application, self._clock.unix_time, dotfiles=self.config.static_dotfiles
             )
+        names = {"request_id": self.config.request_id, "trace_context": self.config.trace_context}
+        if any(names.values()):
+            self._application = Named(self._application, **names)
         self._running: _Running | None = None
         self._signals: Signals | None = None
 

@@ -507,6 +507,18 @@ class Config:
         section="Run time and logs",
         unit="file",
     )
+    request_id: bool = setting(
+        False,
+        "Give every request an x-request-id: the client's, if there is a sensible one, else a new one. The "
+        "application sees it among the fields of its request, the client in the answer, and JSON logs have it.",
+        section="Run time and logs",
+    )
+    trace_context: bool = setting(
+        False,
+        "Give every request a traceparent (W3C Trace Context) that does not come with a valid one. Leave it off "
+        "where something in front of the server makes traces.",
+        section="Run time and logs",
+    )
     access_log: bool = setting(True, "Log one line per request.", section="Run time and logs")
     access_log_format: str | None = setting(
         None,

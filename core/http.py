@@ -22,6 +22,7 @@ from .exchange import CLOSED, NO_HEAD, Head, Stream, Waiters
 from .fields import checked_fields, checked_value
 from .files import FilePart, open_whole_file, part_of_open_file, read_piece
 from .outcome import Outcome
+from .request_ids import name_of
 from .worker import Worker
 
 # What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
@@ -272,7 +273,8 @@ class HttpExchange:
         self._wants_trailers = False
         self._no_content = self._is_head
         content_type = (b"content-type", b"text/plain; charset=utf-8")
-        self._head = self._answered = self._checked_head(status, [content_type, *fields])
+        named = name_of(self.scope) if self._worker.config.request_id else ()
+        self._head = self._answered = self._checked_head(status, [content_type, *fields, *named])
         self._emit(text, more=False)
 
     # ------------------------------------------------------------------ request half
