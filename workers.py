@@ -412,13 +412,8 @@ class Supervisor:
         Raises:
             AlphornError: It ended before it was ready.
         """
-        orders = {
-            "app": self._app,
-            "config": dataclasses.asdict(self._config),
-            "serving": [sock.fileno() for sock in self._listeners.serving],
-            "redirecting": [sock.fileno() for sock in self._listeners.redirecting],
-        }
-        worker = await WorkerProcess.start(place.number, orders, self._listeners, self._clock)
+        told = orders(self._app, self._config, self._listeners)
+        worker = await WorkerProcess.start(place.number, told, self._listeners, self._clock)
         self._processes[worker] = asyncio.create_task(self._attend(worker))
         await worker.ready
         old, place.worker = place.worker, worker
@@ -504,7 +499,7 @@ class Supervisor:
             case "drained":
                 worker.may_block()
             case "failed":
-                worker.failure = _failure(message)
+                worker.failure = failure_of(message)
 
     def _draining(self, worker: WorkerProcess) -> None:
         """Replace a worker at once that somebody else has told to end."""
@@ -552,6 +547,16 @@ class Supervisor:
             self._over.set_exception(error)
 
 
+def orders(app: str, config: Config, listeners: Listeners) -> Message:
+    """Return what a worker has to be told: what to serve, how and where."""
+    return {
+        "app": app,
+        "config": dataclasses.asdict(config),
+        "serving": [sock.fileno() for sock in listeners.serving],
+        "redirecting": [sock.fileno() for sock in listeners.redirecting],
+    }
+
+
 def worker_count(config: Config) -> int:
     """Return how many workers the settings ask for."""
     return usable_processors() if config.workers == "auto" else config.workers
@@ -596,17 +601,23 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
 
 
 async def _supervise(app: Any, config: Config) -> None:
+    flag = "--reload" if config.reload else f"--workers {config.workers}"
     if not isinstance(app, str):
         raise ConfigError(
-            f"--workers {config.workers}: every worker imports the application itself; give it as 'module:attribute'"
+            f"{flag}: every worker imports the application itself; give it as 'module:attribute'"
         )
     if os.name != "posix":
-        raise ConfigError(f"--workers {config.workers}: this system cannot hand sockets on; use one worker")
+        raise ConfigError(f"{flag}: this system cannot hand sockets on; leave it out")
     if config.dev_tls:
         from .tls.development import with_development_certificate  # noqa: PLC0415 - slow to import
 
         config = with_development_certificate(config)
-    await Supervisor(app, config).serve()
+    if config.reload:
+        from .reload import Reloader  # noqa: PLC0415 - which needs what is here
+
+        await Reloader(app, config).serve()
+    else:
+        await Supervisor(app, config).serve()
 
 
 def _refuse_running_loop() -> None:
@@ -632,8 +643,8 @@ def _how_it_ended(status: int) -> str:
     return f"has ended with status {status}" if status else _WELL
 
 
-def _failure(message: Message) -> AlphornError:
-    """Make the error again that has ended a worker."""
+def failure_of(message: Message) -> AlphornError:
+    """Make the error again that has ended a worker, from its last words."""
     kinds = {kind.exit_status: kind for kind in (ConfigError, StartupFailed, ShutdownFailed)}
     if message["trace"]:
         return ApplicationFailed(message["reason"], message["trace"])

@@ -66,6 +66,32 @@ class Config:
         section="Static files",
     )
 
+    # --- Development
+    reload: bool = setting(
+        False,
+        "Start the application anew when its files change; needs the package watchfiles. For development.",
+        section="Development",
+    )
+    reload_dir: tuple[str, ...] = setting(
+        (),
+        "Folder whose files are watched, with those below it, repeatable; by default that of --app-dir.",
+        section="Development",
+        unit="folder",
+    )
+    reload_include: tuple[str, ...] = setting(
+        (),
+        "Files to watch besides *.py, repeatable: a pattern such as *.html or templates/*.",
+        section="Development",
+        example="*.html",
+    )
+    reload_exclude: tuple[str, ...] = setting(
+        (),
+        "Files and folders not to watch, repeatable, such as *_test.py or migrations. What git, editors and "
+        "other tools write is never watched.",
+        section="Development",
+        example="migrations",
+    )
+
     # --- Proxies
     trusted_proxies: tuple[str, ...] = setting(
         (),
@@ -543,7 +569,7 @@ class Config:
     @property
     def supervised(self) -> bool:
         """Whether a supervisor is needed, with one worker or more, or the process serves by itself."""
-        return self.workers != 1
+        return self.workers != 1 or self.reload
 
     def __post_init__(self) -> None:
         for declared in SETTINGS:
@@ -567,10 +593,15 @@ _APART = (
     ("dev_tls", "keyfile_password_file", "which makes a key itself: drop one of them"),
     ("dev_tls", "hsts", "for browsers would demand https of everything on localhost: drop one of them"),
     ("log_format", "access_log_format", "which says what an access line has: drop one of them"),
+    ("reload", "workers", "which starts a single worker anew: drop one of them"),
+    ("reload", "admin_bind", "which is no service to be watched: drop one of them"),
     ("keyfile_password_file", "keyfile_password", "which has the password as well: drop one of them"),
 )
 _NEEDED = (
     ("static_dotfiles", ("static",)),
+    ("reload_dir", ("reload",)),
+    ("reload_include", ("reload",)),
+    ("reload_exclude", ("reload",)),
     ("keyfile", ("certfile",)),
     ("keyfile_password", ("certfile",)),
     ("keyfile_password_file", ("certfile",)),

@@ -32,7 +32,8 @@ ALLOWED = {
     "demo": {"__init__", "core", "demo_chat"},
     "demo_chat": {"core"},
     "supervised": {"core", "log_config", "server"},
-    "workers": {"admin", "core", "log_config", "server", "tls"},
+    "workers": {"admin", "core", "log_config", "reload", "server", "tls"},
+    "reload": {"core", "workers"},
     "ctl": {"core"},
     "__main__": {"__init__", "core", "ctl", "workers"},
     "__init__": {"core", "server", "workers"},
@@ -55,6 +56,7 @@ LIBRARIES = {
     "supervised": set(),
     "workers": set(),
     "ctl": {"click"},
+    "reload": {"watchfiles"},
     "__main__": {"click"},
     "__init__": set(),
 }

@@ -37,6 +37,7 @@ class ServerProcess:
         cafile: str | None = None,
         quiet: bool = False,
         output: Path | None = None,
+        banner: str = "listening on http",
     ) -> None:
         """Start and wait until it listens.
 
@@ -48,6 +49,7 @@ class ServerProcess:
             cafile: Whom its clients have to trust; kept for them.
             quiet: Drop its standard output, which has the access log.
             output: Have it write its standard output to this file instead.
+            banner: What it says, in a line of its log, when it has started.
 
         Raises:
             AssertionError: It did not start; the message has its log.
@@ -72,13 +74,12 @@ class ServerProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            banner = self.wait_for("listening on http")
+            said = self.wait_for(banner)
         except BaseException:
             self.kill()
             raise
-        found = re.search(r"https?://\S+", banner)
-        assert found, banner
-        self.url = found[0]
+        found = re.search(r"https?://\S+", said)
+        self.url = found[0] if found else ""
 
     def command(self, app: str, options: Sequence[str]) -> list[str]:
         """Return what is run."""
