@@ -56,9 +56,7 @@ class Worker(base.Worker):
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Say which settings of Gunicorn are not heeded; called once, before there are workers."""
         for name in _WITHOUT_EFFECT:
-            setting = cfg.settings[name]
-            default = getattr(setting.default, "__func__", setting.default)  # hooks are static methods
-            if setting.get() != default:
+            if _is_set(cfg, name):
                 log.warning("the setting %s has no effect with alphorn.gunicorn.Worker", name)
 
     # --- What Gunicorn asks for
@@ -184,8 +182,15 @@ def _config(cfg: Any, sockets: list[Any]) -> Config:
         "keep_alive_timeout": max(float(cfg.keepalive), 0.1),
         "graceful_timeout": max(cfg.graceful_timeout - LAST_SECONDS, cfg.graceful_timeout / 2),
         "access_log": _wants_access_log(cfg),
+        "access_log_format": cfg.access_log_format if _is_set(cfg, "access_log_format") else None,
     }
     return gather(theirs, os.environ).config
+
+
+def _is_set(cfg: Any, name: str) -> bool:
+    setting = cfg.settings[name]
+    default = getattr(setting.default, "__func__", setting.default)  # hooks are static methods
+    return bool(setting.get() != default)
 
 
 def _wants_access_log(cfg: Any) -> bool:
