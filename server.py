@@ -157,6 +157,11 @@ class Server:
             await running.end()
 
     @property
+    def requests(self) -> int:
+        """How many requests and WebSockets were begun since the last start."""
+        return 0 if self._running is None else self._running.requests
+
+    @property
     def limits_hit(self) -> Mapping[str, int]:
         """How often clients went beyond a limit, by the name of its setting, since the last start."""
         return {} if self._running is None else dict(self._running.limits.hits)
@@ -383,6 +388,11 @@ class _Running:
         admin = AdminEndpoint(self._config, self._clock, fleet)
         admin.start()
         return admin
+
+    @property
+    def requests(self) -> int:
+        """How many there were so far."""
+        return sum(worker.dispatcher.started for worker in self._workers())
 
     def reload_certificates(self) -> bool:
         """Read the files of TLS again; tell whether what they have is in use."""

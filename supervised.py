@@ -12,11 +12,14 @@ Invariants:
 import asyncio
 import faulthandler
 import os
+import random
+import resource
 import signal
 import socket
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -37,6 +40,9 @@ _LONGEST_BEAT_SECONDS: Final = 5.0
 _HOLD_SECONDS: Final = 1.0
 """When another worker has taken over, how long connections are kept that are silent: a client may have sent a
 request before it can know that this one will be closed."""
+
+_LEAST_SHARE: Final = 0.9
+"""Of what a worker may have, chosen at random from here on, so that not all are worn at the same time."""
 
 _OTHERS: Final = ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 """Signals that are the supervisor's to act on, even if somebody sends them to every process."""
@@ -104,6 +110,9 @@ class _Worker:
                 {"event": "failed", "status": error.exit_status, "reason": str(error), "trace": error.trace}
             )
             return error.exit_status
+        finally:
+            # The interpreter takes handlers back when it ends, and would then end by the signal.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return 0
 
     async def _serve(self, server: Server, clock: Clock) -> None:
@@ -133,6 +142,7 @@ class _Worker:
         signal.signal(signal.SIGTERM, heard)
         obeying = asyncio.create_task(obey())
         clock.watch(_Heart(channel, clock, server.config.hang_timeout))
+        clock.watch(_Wear(channel, clock, server))
         try:
             await server.serve_until(
                 told,
@@ -177,5 +187,47 @@ class _Heart:
         self.deadline = self._clock.now() + self._pause
 
 
+def _resident_bytes() -> int:
+    """Return how much memory this process has: its resident set, or on macOS the most that ever was."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return pages * resource.getpagesize()
+
+
+class _Wear:
+    """Tells the supervisor, once, that the worker has served for long enough (`--max-requests` and the like).
+
+    Attributes:
+        deadline: When to look next.
+    """
+
+    def __init__(self, channel: Channel, clock: Clock, server: Server) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._server = server
+        config = server.config
+        share = random.uniform(_LEAST_SHARE, 1)  # noqa: S311 - no secret
+        self._most_requests = (config.max_requests or NEVER) * share
+        self._most_bytes = (config.max_rss or NEVER) * share
+        self._over_at = clock.now() + (config.max_lifetime or NEVER) * share
+        self.deadline = clock.now()
+
+    def expire(self) -> None:
+        """Look: at every tick, for all of it is cheap to know."""
+        if self._server.requests >= self._most_requests:
+            self._say(f"has begun {self._server.requests} requests (--max-requests)")
+        elif self._clock.now() >= self._over_at:
+            self._say("has served for its time (--max-lifetime)")
+        elif self._most_bytes != NEVER and (size := _resident_bytes()) >= self._most_bytes:
+            self._say(f"has {size // 2**20} MiB of memory (--max-rss)")
+
+    def _say(self, what: str) -> None:
+        self._channel.send({"event": "worn", "what": what})
+        self.deadline = NEVER
+
+
 if TYPE_CHECKING:
-    _: type[Timed] = _Heart
+    _heart: type[Timed] = _Heart
+    _wear: type[Timed] = _Wear

@@ -252,6 +252,7 @@ class Supervisor:
         self._processes: dict[WorkerProcess, asyncio.Task[None]] = {}
         self._doing: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
+        self._renewal = asyncio.Lock()
         self._over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._ending = False
         self._announced = False
@@ -431,6 +432,24 @@ class Supervisor:
             if place in self._places:
                 await self._fill(place)
 
+    async def _renew(self, worker: WorkerProcess, why: str) -> None:
+        """Replace a worker that is worn; the next one has its turn when this one has ended."""
+        async with self._renewal:
+            while (place := self._place_of(worker)) is not None and not self._ending:
+                error_log.info("%s %s: replacing it", worker, why)
+                try:
+                    async with self._turn:
+                        await self._replace(place)
+                except AlphornError as error:
+                    error_log.error("%s%s stays, for another does not start: %s", error.trace, worker, error)
+                    await asyncio.sleep(_LONGEST_PAUSE)
+            if (attending := self._processes.get(worker)) is not None:
+                await asyncio.wait({attending})
+
+    def _place_of(self, worker: WorkerProcess) -> _Place | None:
+        """Return where a worker serves; None if another has taken its place."""
+        return next((place for place in self._places if place.worker is worker), None)
+
     async def _revive(self, place: _Place) -> None:
         """Start workers for a place where nobody serves until one does, with ever longer pauses."""
         while place.worker is None and place in self._places:
@@ -468,7 +487,7 @@ class Supervisor:
         if how != _WELL and (worker.state == "draining" or self._ending):
             self._bad_ends.append((worker, how))
             error_log.error("%s %s", worker, how)
-        place = next((place for place in self._places if place.worker is worker), None)
+        place = self._place_of(worker)
         if place is not None and not self._ending:
             self._lost(place, worker, how)
 
@@ -498,12 +517,14 @@ class Supervisor:
                 self._draining(worker)
             case "drained":
                 worker.may_block()
+            case "worn":
+                self._do(self._renew(worker, message["what"]))
             case "failed":
                 worker.failure = failure_of(message)
 
     def _draining(self, worker: WorkerProcess) -> None:
         """Replace a worker at once that somebody else has told to end."""
-        place = next((place for place in self._places if place.worker is worker), None)
+        place = self._place_of(worker)
         worker.state = "draining"
         if place is not None and not self._ending:
             error_log.info("%s was told to end by somebody else: starting another", worker)

@@ -487,6 +487,25 @@ class Config:
         unit="seconds",
         at_least=0,
     )
+    max_requests: int = setting(
+        0,
+        "Replace a worker after so many requests, against leaks of the application; another is ready before it "
+        "drains, and only one is replaced at a time. So that not all come to it at once, each takes a bit less, by "
+        "up to a tenth. 0 is any number.",
+        section="Workers",
+        at_least=0,
+    )
+    max_lifetime: float = setting(
+        0.0, "The same after so long a time; 0 is any time.", section="Workers", unit="seconds", at_least=0
+    )
+    max_rss: int = setting(
+        0,
+        "The same when a worker has so much memory (its resident set; on macOS the most it ever had); 0 is any "
+        "amount.",
+        section="Workers",
+        unit="bytes",
+        at_least=0,
+    )
 
     # --- Shutdown
     graceful_timeout: float = setting(
@@ -569,7 +588,8 @@ class Config:
     @property
     def supervised(self) -> bool:
         """Whether a supervisor is needed, with one worker or more, or the process serves by itself."""
-        return self.workers != 1 or self.reload
+        worn = self.max_requests or self.max_lifetime or self.max_rss
+        return self.workers != 1 or self.reload or bool(worn)
 
     def __post_init__(self) -> None:
         for declared in SETTINGS:

@@ -1,6 +1,6 @@
 """The channel between a supervisor and each of its workers: JSON objects, one per line, both ways.
 
-    worker to supervisor, unasked   {"event": "ready", ...}, "beat", "draining", "drained", "failed"
+    worker to supervisor, unasked   {"event": "ready", ...}, "beat", "draining", "drained", "worn", "failed"
     supervisor to worker, unasked   {"event": "replaced"}
     supervisor to worker            {"id": 7, "command": "limits", "arguments": {}}
     worker to supervisor            {"id": 7, "answer": {...}} or {"id": 7, "error": "..."}

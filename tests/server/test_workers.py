@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -53,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 def start(folder: Path, *options: str, workers: int = 2) -> ServerProcess:
     """Start the service, and wait until all of its workers serve."""
-    server = ServerProcess("shop:app", "--workers", str(workers), *options, folder=folder)
+    server = ServerProcess("shop:app", "--workers", str(workers), *options, folder=folder, quiet=True)
     wait_until(lambda: len(ready_pids(server)) == workers, server)
     return server
 
@@ -324,3 +325,54 @@ def test_a_startup_and_a_shutdown_may_block_for_longer(folder: Path) -> None:
     with start(folder, "--hang-timeout", "2") as server:
         assert server.stop() == 0
     assert "turned" not in server.log
+
+
+# --- Recycling
+
+
+def fetch_until(server: ServerProcess, condition: Callable[[], bool]) -> None:
+    """Ask again and again: none of the requests may fail."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, server.log
+        fetch(server)
+
+
+def test_a_worker_is_replaced_after_so_many_requests_and_none_of_them_fails(folder: Path) -> None:
+    with start(folder, "--max-requests", "20", workers=1) as server:
+        fetch_until(server, lambda: len(ready_pids(server)) == 3)
+        assert re.search(r"has begun (19|[2-9]\d|\d{3,}) requests \(--max-requests\)", server.log)
+        assert "error" not in server.log
+
+
+def test_two_workers_are_not_replaced_at_the_same_time(folder: Path) -> None:
+    with (
+        start(folder, "--max-lifetime", "1", "--graceful-timeout", "3") as server,
+        requesting(server, "/hang", "hangs"),
+        requesting(server, "/hang", "hangs"),
+    ):
+        wait_until(lambda: len(ready_pids(server)) == 4, server)
+        events = re.findall(r"has served for its time|after 3 seconds still", server.log)
+        assert events[:2] == ["has served for its time", "after 3 seconds still"]
+
+
+def test_a_worker_with_too_much_memory_is_replaced(folder: Path) -> None:
+    (folder / "greedy.py").write_text(
+        "from shop import app as inner\n"
+        "ballast = []\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'http':\n"
+        "        ballast.append(bytes(range(256)) * 2**14)\n"  # 4 MiB
+        "    await inner(scope, receive, send)\n"
+    )
+    server = ServerProcess("greedy:app", "--workers", "1", "--max-rss", "200MiB", folder=folder)
+    with server:
+        fetch_until(server, lambda: len(ready_pids(server)) == 2)
+        assert "(--max-rss): replacing it" in server.log
+
+
+def test_a_worn_worker_stays_while_no_other_starts(folder: Path) -> None:
+    with start(folder, "--max-requests", "5", workers=1) as server:
+        (folder / "shop.py").write_text("raise RuntimeError('broken meanwhile')\n")
+        fetch_until(server, lambda: "stays, for another does not start" in server.log)
+        assert fetch(server) == ready_pids(server)[0]
