@@ -24,7 +24,7 @@ from .core.errors import ApplicationFailed, ConfigError
 from .core.log import error_log
 from .core.process import Signals
 from .core.sockets import Listeners, open_listeners
-from .workers import WorkerProcess, failure_of, orders
+from .worker_process import WorkerProcess, failure_of, orders
 
 __all__ = ["Files", "Reloader"]
 

@@ -6,213 +6,33 @@ Invariants:
   waits in the backlog of a worker that has ended is accepted by another.
 - A worker is ready only after the application's startup. One that replaces another is ready before the
   other drains; if it does not get ready, the other stays.
-- A worker that is busy starting is never taken for one that hangs.
 """
 
 import asyncio
-import dataclasses
 import os
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
-from .core.clock import NEVER, Clock, Timed
+from .core.clock import NEVER, Clock
 from .core.config import Config, one_config
-from .core.control import Asking, Channel, Message, encode
-from .core.errors import (
-    AlphornError,
-    ApplicationFailed,
-    ConfigError,
-    ShutdownFailed,
-    StartupFailed,
-    WorkersFailed,
-)
-from .core.fleet import Fleet, State
+from .core.control import Message
+from .core.errors import AlphornError, ConfigError, WorkersFailed
+from .core.fleet import Fleet
 from .core.log import error_log
 from .core.process import Signals, on_signals, usable_processors
 from .core.sockets import Listeners, open_listeners, parse_admin_bind, parse_bind
 from .log_config import set_up_logging
+from .worker_process import STEADY_SECONDS, WELL, WorkerProcess, failure_of, orders
 
 if TYPE_CHECKING:
     from .admin import AdminEndpoint
-
-_BOOT: Final = f"""\
-import sys; sys.path[:] = sys.argv[3:]; from {__package__}.supervised import main; main(*map(int, sys.argv[1:3]))\
-"""
-"""A worker in a fresh interpreter. Nothing of the program that has started us is run again (as
-multiprocessing would), so it needs no `if __name__ == "__main__"`."""
-
-_STEADY_SECONDS: Final = 10.0
-"""A worker that has served for so long has not failed to start."""
 
 _MOST_FAILURES: Final = 5
 """So many times in a row a worker may end early before that is a loop, in ten seconds (systemd: the same)."""
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
-_LAST_WORDS_SECONDS: Final = 1.0
-
-
-class WorkerProcess:
-    """One process, from its start to its end.
-
-    Attributes:
-        number: Which place it takes, from 1.
-        state: How far it is.
-        ready: Done when it serves; failed when it ended before.
-        asking: To ask it something.
-        failure: What it said, when it ended, was the reason.
-        ready_at: Since when it serves, on the clock.
-        hung: Whether it was ended because its loop did not turn.
-        deadline: When its loop has to have turned again.
-    """
-
-    def __init__(  # noqa: PLR0913 - what `start` has made
-        self,
-        number: int,
-        process: asyncio.subprocess.Process,
-        channel: Channel,
-        life: int,
-        *,
-        clock: Clock,
-        hang_seconds: float,
-    ) -> None:
-        self.number = number
-        self.state: State = "starting"
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.asking = Asking(channel, clock)
-        self.failure: AlphornError | None = None
-        self.ready_at = NEVER
-        self.hung = False
-        self.deadline = NEVER
-        self._hang_seconds = hang_seconds
-        self._strikes = 0
-        self._began_at = clock.now()
-        self._process = process
-        self._channel = channel
-        self._life = life
-        self._clock = clock
-
-    def __str__(self) -> str:
-        return f"worker {self.number} (pid {self.pid})"
-
-    @classmethod
-    async def start(cls, number: int, orders: Message, listeners: Listeners, clock: Clock) -> Self:
-        """Start one."""
-        ours, theirs = socket.socketpair()
-        read, write = os.pipe()
-        try:
-            with _signals_blocked():
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does: -X, -W and the like are for the workers too
-                    *("-c", _BOOT, str(theirs.fileno()), str(read), *sys.path),
-                    pass_fds=[theirs.fileno(), read, *listeners.descriptors()],
-                )
-        except BaseException:
-            ours.close()
-            os.close(write)
-            raise
-        finally:
-            theirs.close()
-            os.close(read)
-        with suppress(BrokenPipeError):  # it has ended already
-            os.write(write, encode({"worker": number, "argv": sys.argv, **orders}))
-        channel = await Channel.over(ours)
-        hang_seconds = orders["config"]["hang_timeout"]
-        return cls(number, process, channel, write, clock=clock, hang_seconds=hang_seconds)
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was started."""
-        return self._clock.now() - self._began_at
-
-    @property
-    def steady(self) -> bool:
-        """Whether it has served for long enough to be no failure, and still does."""
-        return self.state == "ready" and self.served_seconds >= _STEADY_SECONDS
-
-    @property
-    def served_seconds(self) -> float:
-        """For how long it has served; 0 if it never did."""
-        return max(0.0, self._clock.now() - self.ready_at)
-
-    async def attend(self, heard: Callable[["WorkerProcess", Message], None]) -> str:
-        """Listen to it until it has ended; return how it did."""
-        listening = asyncio.create_task(self._listen(heard))
-        status = await self._process.wait()
-        # What it said last may not have been read yet; a process that it has forked may keep the channel open.
-        await asyncio.wait({listening}, timeout=_LAST_WORDS_SECONDS)
-        listening.cancel()
-        self._clock.forget(self)
-        self._channel.close()
-        os.close(self._life)
-        self.asking.abandon()
-        return _how_it_ended(status)
-
-    def begin(self) -> None:
-        """Note that it serves; from now on its loop has to turn."""
-        self.state = "ready"
-        self.ready_at = self._clock.now()
-        self.ready.set_result(None)
-        self.turns()
-        self._clock.watch(self)
-
-    def turns(self) -> None:
-        """Note that its loop turns."""
-        self._strikes = 0
-        self.deadline = self._clock.now() + (self._hang_seconds or NEVER)
-
-    def may_block(self) -> None:
-        """Note that nobody is kept waiting any more, whatever its loop does."""
-        self.deadline = NEVER
-
-    def expire(self) -> None:
-        """Act on a loop that does not turn: warn, the next time have the stacks logged, then end it."""
-        self._strikes += 1
-        if self._strikes == 1:
-            # Perhaps it was this process that stood still, or the machine.
-            error_log.warning("%s: the event loop has not turned for %g seconds", self, self._hang_seconds)
-            self.deadline = self._clock.now() + self._hang_seconds
-        elif self._strikes == 2:
-            error_log.error("%s hangs; its stacks:", self)
-            self.hung = True
-            self.signal(signal.SIGQUIT)
-            self.deadline = self._clock.now()  # at the next tick; meanwhile they are written
-        else:
-            self.deadline = NEVER
-            self.signal(signal.SIGKILL)
-
-    def drain(self) -> None:
-        """Tell it to end in good order."""
-        self.state = "draining"
-        self.signal(signal.SIGTERM)
-
-    def make_way(self) -> None:
-        """Tell it to end in good order because another has taken its place."""
-        self.state = "draining"
-        self._channel.send({"event": "replaced"})
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is there."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(number)
-
-    async def _listen(self, heard: Callable[["WorkerProcess", Message], None]) -> None:
-        while (message := await self._channel.receive()) is not None:
-            if "id" in message:
-                self.asking.answered(message)
-            else:
-                heard(self, message)
 
 
 class _Place:
@@ -484,7 +304,7 @@ class Supervisor:
             if not worker.ready.done():  # else nobody waits for it any more
                 worker.ready.set_exception(worker.failure or WorkersFailed(f"worker {worker.number} {how}"))
             return
-        if how != _WELL and (worker.state == "draining" or self._ending):
+        if how != WELL and (worker.state == "draining" or self._ending):
             self._bad_ends.append((worker, how))
             error_log.error("%s %s", worker, how)
         place = self._place_of(worker)
@@ -497,7 +317,7 @@ class Supervisor:
         self._restarts += 1
         error = worker.failure or WorkersFailed(f"worker {worker.number} {how}")
         error_log.error("%s %s after %d seconds", worker, how, worker.served_seconds)
-        if worker.served_seconds < _STEADY_SECONDS:
+        if worker.served_seconds < STEADY_SECONDS:
             self._count_failure(place, error)
         else:
             place.failures = 0
@@ -568,16 +388,6 @@ class Supervisor:
             self._over.set_exception(error)
 
 
-def orders(app: str, config: Config, listeners: Listeners) -> Message:
-    """Return what a worker has to be told: what to serve, how and where."""
-    return {
-        "app": app,
-        "config": dataclasses.asdict(config),
-        "serving": [sock.fileno() for sock in listeners.serving],
-        "redirecting": [sock.fileno() for sock in listeners.redirecting],
-    }
-
-
 def worker_count(config: Config) -> int:
     """Return how many workers the settings ask for."""
     return usable_processors() if config.workers == "auto" else config.workers
@@ -634,7 +444,7 @@ async def _supervise(app: Any, config: Config) -> None:
 
         config = with_development_certificate(config)
     if config.reload:
-        from .reload import Reloader  # noqa: PLC0415 - which needs what is here
+        from .reload import Reloader  # noqa: PLC0415 - for development only
 
         await Reloader(app, config).serve()
     else:
@@ -651,40 +461,5 @@ def _refuse_running_loop() -> None:
     )
 
 
-_WELL: Final = "has ended"
-
-
-def _how_it_ended(status: int) -> str:
-    """Say how a process has ended, as the rest of a sentence."""
-    if status < 0:
-        try:
-            return f"was ended by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"was ended by signal {-status}"
-    return f"has ended with status {status}" if status else _WELL
-
-
-def failure_of(message: Message) -> AlphornError:
-    """Make the error again that has ended a worker, from its last words."""
-    kinds = {kind.exit_status: kind for kind in (ConfigError, StartupFailed, ShutdownFailed)}
-    if message["trace"]:
-        return ApplicationFailed(message["reason"], message["trace"])
-    return kinds.get(message["status"], WorkersFailed)(message["reason"])
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Start a process in which the signals that we act on wait until it can do so too."""
-    numbers = {getattr(signal, name) for name in _BLOCKED}
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-
-
-_BLOCKED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
-
 if TYPE_CHECKING:
     _fleet: type[Fleet] = Supervisor
-    _timed: type[Timed] = WorkerProcess
