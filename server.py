@@ -19,7 +19,7 @@ from .core.application import adapt, load_application
 from .core.asgi import Application
 from .core.clock import Clock
 from .core.config import Config, one_config
-from .core.drain import Report, drain
+from .core.drain import Report, ToldOfShutdown, delay_drain, drain
 from .core.errors import ConfigError, ShutdownFailed
 from .core.fleet import Commands, SingleProcess, State
 from .core.inspection import Inspection
@@ -262,12 +262,13 @@ class _Running:
         self._config = config
         self._clock = clock
         self._drain_now = drain_now
+        self._told_of_shutdown = ToldOfShutdown(application) if config.shutdown_event else None
         self._state: State = "starting"
         self._admin: AdminEndpoint | None = None
         self._lifespan = Lifespan(application, config.lifespan, clock)
         self.limits = make_limits(config, clock)
         self._metrics = Metrics(clock) if config.admin_bind else None
-        self._worker = self._make_worker(application)
+        self._worker = self._make_worker(self._told_of_shutdown or application)
         self._watch = LoopWatch(clock, config.blocked_loop_after) if config.blocked_loop_after else None
         self._proxies = TrustedProxies(config.trusted_proxies, config.forwarded_fields)
         self._supervised = listeners is not None
@@ -409,7 +410,7 @@ class _Running:
         return "the certificates were read again"
 
     async def drain(self, hold_seconds: float) -> bool:
-        """Take no more connections, then no more requests.
+        """Say that nobody new is welcome; then take no more connections, then no more requests.
 
         Args:
             hold_seconds: For how long requests are answered that may be on their way already.
@@ -418,19 +419,28 @@ class _Running:
             Whether every request finished by itself.
         """
         self._state = "draining"
+        grace = 0.0  # if it is cancelled while it waits
+        try:
+            if not self._supervised:  # else the supervisor has waited already, for all of its workers
+                await delay_drain(self._config.drain_delay, self._clock)
+            grace = self._config.graceful_timeout
+        finally:
+            drained = await self._drain(hold_seconds, grace)
+        return drained
+
+    async def _drain(self, hold_seconds: float, grace: float) -> bool:
         for acceptor in self._acceptors:
             acceptor.stop()
         if self._tls is not None:
             self._tls.stop()
         self._listeners.close()
+        if self._told_of_shutdown is not None:
+            self._told_of_shutdown.tell()
         if hold_seconds:
             await self._hold(hold_seconds)
         for acceptor in self._acceptors:
             acceptor.close()
-        drained = await asyncio.gather(
-            *(drain(each, self._config.graceful_timeout) for each in self._workers())
-        )
-        return all(drained)
+        return all(await asyncio.gather(*(drain(each, grace) for each in self._workers())))
 
     async def _hold(self, seconds: float) -> None:
         """Let those go on who are silent, for they may have a request on its way: its answer closes (9.6).

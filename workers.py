@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .core.clock import NEVER, Clock
 from .core.config import Config, one_config
 from .core.control import Message
+from .core.drain import delay_drain
 from .core.errors import AlphornError, ConfigError, WorkersFailed
 from .core.fleet import Fleet
 from .core.log import error_log
@@ -74,6 +75,7 @@ class Supervisor:
         self._turn = asyncio.Lock()
         self._renewal = asyncio.Lock()
         self._over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._leaving = False  # nobody new is welcome
         self._ending = False
         self._announced = False
         self._restarts = 0
@@ -99,6 +101,9 @@ class Supervisor:
                 for place in self._places:
                     self._do(self._begin(place))
                 await asyncio.wait({signals.first, self._over}, return_when=asyncio.FIRST_COMPLETED)
+                if not self._over.done() or self._over.exception() is None:
+                    self._leaving = True
+                    await delay_drain(self._config.drain_delay, self._clock)
             finally:
                 await self._end()
                 if admin is not None:
@@ -152,7 +157,12 @@ class Supervisor:
             "age": self._clock.now() - self._began_at,
             "restarts": self._restarts,
             "workers": [
-                {"worker": worker.number, "pid": worker.pid, "age": worker.age, "state": worker.state}
+                {
+                    "worker": worker.number,
+                    "pid": worker.pid,
+                    "age": worker.age,
+                    "state": "draining" if self._leaving else worker.state,
+                }
                 for worker in sorted(self._processes, key=lambda worker: worker.number)
             ],
         }

@@ -6,6 +6,7 @@ clock that stands still until they advance it.
 """
 
 import asyncio
+import contextlib
 import time
 from contextlib import AbstractAsyncContextManager
 from email.utils import formatdate
@@ -31,10 +32,12 @@ class Clock:
 
     Attributes:
         date: The value of the `date` field (RFC 9110, 6.6.1), renewed every tick.
+        ticked_at: The time of the last tick, for those to whom a second makes no difference.
     """
 
     def __init__(self) -> None:
         self.date = formatdate(usegmt=True).encode()
+        self.ticked_at = self.now()
         self._watched: set[Timed] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -53,6 +56,12 @@ class Clock:
             TimeoutError: From the block, when it took longer.
         """
         return asyncio.timeout(seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with self.timeout(seconds):
+                await asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
         """Begin to tick in the running loop."""
@@ -75,7 +84,7 @@ class Clock:
     def tick(self) -> None:
         """Renew the date and act on every deadline that has passed."""
         self.date = formatdate(usegmt=True).encode()
-        now = self.now()
+        self.ticked_at = now = self.now()
         for timed in [timed for timed in self._watched if timed.deadline <= now]:
             # Asked again: the ones before it may have moved its deadline, or had it forgotten.
             if timed in self._watched and timed.deadline <= now:

@@ -508,6 +508,20 @@ class Config:
     )
 
     # --- Shutdown
+    drain_delay: float = setting(
+        0.0,
+        "After SIGTERM or SIGINT, how long everything goes on while /readyz of --admin-bind says no already, so "
+        "that load balancers send new clients elsewhere first (Kubernetes takes some seconds to notice).",
+        section="Shutdown",
+        unit="seconds",
+        at_least=0,
+    )
+    shutdown_event: bool = setting(
+        False,
+        "Put the extension alphorn.shutdown into every scope: an asyncio.Event as `event`, set when the server "
+        "begins to end, long before --graceful-timeout is over.",
+        section="Shutdown",
+    )
     graceful_timeout: float = setting(
         30.0,
         "How long requests may go on after SIGTERM or SIGINT before they are cancelled "

@@ -22,10 +22,13 @@ class Call(Protocol):
 
     Attributes:
         running: Whether its application has been started and has not returned; the dispatcher says so.
+        scope: What its application is called with, and may change.
+        started_at: When it began, on the clock; a second earlier, if nobody keeps account of it.
     """
 
     running: bool
     scope: Scope
+    started_at: float
 
     async def receive(self) -> Message:
         """Give the application its next event."""

@@ -1,9 +1,11 @@
 """The end of a worker's connections: announced, bounded, and told to the operator second by second."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from .asgi import Application, Receive, Scope, Send
 from .clock import TICK_SECONDS, Clock, Timed
 from .dispatch import Call
 from .http import HttpExchange
@@ -18,6 +20,27 @@ _CANCEL_SECONDS: Final = 5.0
 # What the last bytes may take to leave.
 _FLUSH_SECONDS: Final = 1.0
 _NAMED_IN_REPORT: Final = 3
+
+
+class ToldOfShutdown:
+    """An application whose scopes have the extension `alphorn.shutdown`, around one that need not know.
+
+    For those who would rather hear of the end early than be told `http.disconnect` at the last.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._event = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Extend the scope, then run the application."""
+        if scope["type"] != "lifespan":
+            scope["extensions"]["alphorn.shutdown"] = {"event": self._event}
+        await self._application(scope, receive, send)
+
+    def tell(self) -> None:
+        """Let everybody know who waits for the event."""
+        self._event.set()
 
 
 class Report:
@@ -47,6 +70,15 @@ class Report:
         """Say it; again at the next tick."""
         error_log.info("waiting for %s", self._what())
         self.deadline = self._clock.now()
+
+
+async def delay_drain(seconds: float, clock: Clock) -> None:
+    """Go on as ever for a while, so that whoever asks for readiness has noticed before there is an end (`--drain-delay`)."""
+    if seconds:
+        error_log.info(
+            "not ready any more; requests are taken for another %g seconds (--drain-delay)", seconds
+        )
+        await clock.sleep(seconds)
 
 
 async def drain(worker: Worker, grace: float) -> bool:
@@ -125,7 +157,12 @@ def _what_remains(worker: Worker) -> str:
     connections = _count(len(worker.connections), "connection")
     if not running:
         return f"{connections} to take what was answered"
-    named = [f"{_path(call)} of {_client(call)}" for call in running[:_NAMED_IN_REPORT]]
+    running.sort(key=lambda call: call.started_at)
+    now = worker.clock.now()
+    named = [
+        f"{_path(call)} of {_client(call)} for {now - call.started_at:.0f} s"
+        for call in running[:_NAMED_IN_REPORT]
+    ]
     if len(running) > _NAMED_IN_REPORT:
         named.append("...")
     return f"{_count(len(running), 'request')} ({', '.join(named)}), {connections}"

@@ -72,7 +72,6 @@ class HttpExchange:
         "_no_content",
         "_readers",
         "_sent_length",
-        "_started_at",
         "_state",
         "_stream",
         "_told",
@@ -82,6 +81,7 @@ class HttpExchange:
         "_writers",
         "running",
         "scope",
+        "started_at",
     )
 
     def __init__(self, worker: Worker, stream: Stream, scope: Scope) -> None:
@@ -92,7 +92,7 @@ class HttpExchange:
         self._is_head = scope.get("method") == "HEAD"
         self._fields: Fields = scope.get("headers", [])
         self._worker = worker
-        self._started_at = worker.clock.now() if worker.observers else 0.0
+        self.started_at = worker.clock.now() if worker.observers else worker.clock.ticked_at
         # The request.
         self._chunks: list[bytes | bytearray] = []
         self._content_ended = False
@@ -249,7 +249,7 @@ class HttpExchange:
     def outcome(self) -> Outcome:
         """What observers would be told if it ended now."""
         head = self._answered or NO_HEAD
-        seconds = self._worker.clock.now() - self._started_at
+        seconds = self._worker.clock.now() - self.started_at
         return Outcome(self.scope, head.status, head.fields, self._sent_length, seconds, self._stream.id)
 
     @property

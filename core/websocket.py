@@ -80,7 +80,6 @@ class WebSocketExchange:
         "_readers",
         "_refilled",
         "_sent_bytes",
-        "_started_at",
         "_state",
         "_stream",
         "_uncredited",
@@ -90,6 +89,7 @@ class WebSocketExchange:
         "deadline",
         "running",
         "scope",
+        "started_at",
     )
 
     def __init__(self, worker: Worker, stream: Stream, scope: Scope, handshake: Handshake) -> None:
@@ -98,7 +98,7 @@ class WebSocketExchange:
         self.running = False
         self._worker = worker
         self._handshake = handshake
-        self._started_at = worker.clock.now()
+        self.started_at = worker.clock.now()
         self._client: Address | None = scope["client"]  # the application may write another one there
         # This conversation.
         self._stream = stream
@@ -268,7 +268,7 @@ class WebSocketExchange:
     def outcome(self) -> Outcome:
         """What observers would be told if it ended now."""
         head = self._answered
-        seconds = self._worker.clock.now() - self._started_at
+        seconds = self._worker.clock.now() - self.started_at
         return Outcome(self.scope, head.status, head.fields, self._sent_bytes, seconds, self._stream.id)
 
     # ------------------------------------------------------------------ the application's moves

@@ -39,6 +39,7 @@ class FakeCall:
         self.complaint = complaint
         self.finishes: list[BaseException | None] = []
         self.running = False
+        self.started_at = 0.0
 
     async def receive(self) -> Message:
         return {"type": "http.disconnect"}

@@ -48,11 +48,12 @@ class Connection:
 class Request:
     """A call of the application, as the dispatcher sees an exchange."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, started_at: float = 0.0) -> None:
         server: Field = (b"host", b"example.org")
         self.scope: Scope = {"type": "http", "path": path, "client": ("192.0.2.1", 5), "headers": [server]}
         self.error: BaseException | None = None
         self.running = False
+        self.started_at = started_at
 
     async def receive(self) -> Message:
         return {"type": "http.request"}
@@ -172,16 +173,16 @@ async def test_the_report_counts_and_names(
     caplog.set_level(logging.INFO, "alphorn.error")
     connections = [Connection(worker) for _ in range(max(1, requests))]
     for number in range(requests):
-        worker.dispatcher.start(Request(f"/{number}"))
+        worker.dispatcher.start(Request(f"/{number}", clock.now() - 10 * (5 - number)))
     task = await draining(worker)
     clock.advance(1)
-    one = "of 192.0.2.1:5"
+    first, second, third = (f"/{number} of 192.0.2.1:5 for {10 * (5 - number) + 1} s" for number in range(3))
     assert caplog.messages == [
         {
             0: "waiting for 1 connection to take what was answered",
-            1: f"waiting for 1 request (/0 {one}), 1 connection",
-            2: f"waiting for 2 requests (/0 {one}, /1 {one}), 2 connections",
-            4: f"waiting for 4 requests (/0 {one}, /1 {one}, /2 {one}, ...), 4 connections",
+            1: f"waiting for 1 request ({first}), 1 connection",
+            2: f"waiting for 2 requests ({first}, {second}), 2 connections",
+            4: f"waiting for 4 requests ({first}, {second}, {third}, ...), 4 connections",
         }[requests]
     ]
     for connection in connections:
@@ -193,7 +194,7 @@ async def test_the_report_counts_and_names(
 async def test_a_scope_that_the_application_spoilt_does_not_spoil_the_drain(
     worker: Worker, app: SteeredApp, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    request = Request("/")
+    request = Request("/", clock.now())
     worker.dispatcher.start(request)
     call = await app.next_call()
     del request.scope["path"]
@@ -204,7 +205,7 @@ async def test_a_scope_that_the_application_spoilt_does_not_spoil_the_drain(
     clock.advance(1)
     assert await call.cancelled_or_done() == "cancelled"
     assert not await task
-    assert "1 request (- of -), 0 connections" in caplog.text
+    assert "1 request (- of - for 10 s), 0 connections" in caplog.text
 
 
 async def test_a_connection_that_is_terminated_is_gone_before_the_drain_is_over(

@@ -18,8 +18,8 @@ class ManualClock(Clock):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._now = 1000.0
+        super().__init__()
         self._alarms: list[_Alarm] = []
 
     def now(self) -> float:
