@@ -28,6 +28,7 @@ from .core.config import Config
 from .core.errors import ConfigError, ShutdownFailed, StartupFailed
 from .core.log import access_log, enable_logging, error_log
 from .core.settings import gather
+from .core.sockets import adopt_listeners
 from .server import Server, loop_factory
 
 __all__ = ["Worker"]
@@ -35,9 +36,12 @@ __all__ = ["Worker"]
 BEAT_SECONDS: Final = 1.0
 """How often Gunicorn hears of a worker, which has `timeout` (30 by default) for it; as its own workers do."""
 
-LAST_SECONDS: Final = 3.0
-"""What is kept of `graceful_timeout`, when Gunicorn kills, for requests that were cut short and the application's
-shutdown."""
+HOLD_SECONDS: Final = 1.0
+"""For so long a worker that is to stop answers requests that were on their way already."""
+
+LAST_SECONDS: Final = 5.0
+"""What is kept of `graceful_timeout`, after which Gunicorn kills, for these, for requests that were cut short and for
+the application's shutdown."""
 
 _CLIENT_AUTH: Final = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
 _WITHOUT_EFFECT: Final = ("threads", "ciphers", "ssl_context", "pre_request", "post_request")
@@ -49,8 +53,8 @@ class Worker(base.Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._hurried = False
-        self._stop: asyncio.Future[None] | None = None
-        self._hurry: asyncio.Future[None] | None = None
+        self._told: asyncio.Future[float] | None = None
+        self._serving: asyncio.Task[None] | None = None
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -67,7 +71,7 @@ class Worker(base.Worker):
             return
         _pass_on(self.log)
         try:
-            config = _config(self.cfg, self.sockets)
+            config = _config(self.cfg)
             with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
                 runner.run(self._serve(config))
         except (ConfigError, StartupFailed) as error:
@@ -83,7 +87,7 @@ class Worker(base.Worker):
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Stop without waiting for requests, on SIGINT and SIGQUIT."""
-        if self._stop is None:
+        if self._told is None:
             super().handle_quit(sig, frame)
         self.alive, self._hurried = False, True
         self.cfg.worker_int(self)
@@ -97,24 +101,21 @@ class Worker(base.Worker):
 
     async def _serve(self, config: Config) -> None:
         loop = asyncio.get_running_loop()
-        self._stop, self._hurry = loop.create_future(), loop.create_future()
+        application = self._counted(adapt(self.wsgi, config.interface))
+        # Copies, for the server closes what it listens on, and Gunicorn passes these on.
+        listeners = adopt_listeners((os.dup(sock.fileno()) for sock in self.sockets), ())
+        server = Server(application, config, listeners=listeners)
+        self._told = loop.create_future()
+        self._serving = loop.create_task(
+            server.serve_until(self._told, lambda: error_log.info("\n".join(server.announcements)))
+        )
         loop.add_reader(self.PIPE[0], self._look)
         beating = loop.create_task(self._beat())
-        server = Server(self._counted(adapt(self.wsgi, config.interface)), config)
         try:
-            starting = loop.create_task(server.start())
-            self._stop.add_done_callback(lambda _: starting.cancel())
-            try:
-                await starting
-                await self._stop
-            except asyncio.CancelledError:
-                if not self._stop.done():
-                    raise
-            finally:
-                stopping = loop.create_task(server.stop())
-                self._hurry.add_done_callback(lambda _: stopping.cancel())
-                with contextlib.suppress(asyncio.CancelledError):
-                    await stopping
+            await self._serving
+        except asyncio.CancelledError:
+            if not self._told.done():
+                raise
         finally:
             beating.cancel()
             loop.remove_reader(self.PIPE[0])
@@ -123,10 +124,13 @@ class Worker(base.Worker):
         """See whether to stop: after a signal, at a heartbeat, at a word of Gunicorn's reloader."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.PIPE[0], 4096)
-        if not self.alive and self._stop is not None and not self._stop.done():
-            self._stop.set_result(None)
-        if self._hurried and self._hurry is not None and not self._hurry.done():
-            self._hurry.set_result(None)
+        if self._told is None or self._serving is None:
+            return
+        if not self.alive and not self._told.done():
+            self._told.set_result(0.0 if self._hurried else HOLD_SECONDS)
+        if self._hurried:
+            self._hurried = False  # once: to cancel the application's shutdown too would be too much
+            asyncio.get_running_loop().call_soon(self._serving.cancel)  # when it has seen that it is told
 
     async def _beat(self) -> None:
         while True:
@@ -157,7 +161,7 @@ class Worker(base.Worker):
 # --- Settings and logs
 
 
-def _config(cfg: Any, sockets: list[Any]) -> Config:
+def _config(cfg: Any) -> Config:
     """Make our settings of Gunicorn's, and of what `serve` reads besides.
 
     Raises:
@@ -165,8 +169,7 @@ def _config(cfg: Any, sockets: list[Any]) -> Config:
     """
     proxied = cfg.proxy_protocol != "off"
     theirs = {
-        # Copies, for the server closes what it listens on, and Gunicorn passes these on.
-        "bind": tuple(f"fd://{os.dup(sock.fileno())}" for sock in sockets),
+        "workers": cfg.workers,
         "root_path": cfg.root_path or None,
         "lifespan": cfg.asgi_lifespan,
         "loop": cfg.asgi_loop,

@@ -133,11 +133,11 @@ def test_the_content_of_a_request_may_follow_sigterm(gunicorn: Callable[..., Gun
 def test_the_application_is_shut_down_before_gunicorn_kills_at_the_graceful_timeout(
     gunicorn: Callable[..., GunicornProcess],
 ) -> None:
-    with gunicorn("--graceful-timeout", "4") as server:
+    with gunicorn("--graceful-timeout", "8") as server:
         request = SlowRequest(server)
         assert server.stop() == 0
         request.answer()
-        assert "after 2 seconds still 1 request (/ of 127.0.0.1:" in server.log
+        assert "after 4 seconds still 1 request (/ of 127.0.0.1:" in server.log
         assert "the application shuts down" in server.log
 
 
