@@ -1,0 +1,109 @@
+"""Several workers, one answer: metrics are sums that never fall, and `alphorn ctl` reaches every worker."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from alphorn.ctl import command
+from support.operator import Metrics
+from support.process import PATIENCE_SECONDS, ServerProcess
+
+APP = """\
+import os
+
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
+"""
+ADMIN = "unix:admin.sock"
+REQUESTS = 40
+
+pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="sockets cannot be handed on there")
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerProcess]:
+    """Two workers that are ready."""
+    (tmp_path / "workers_app.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+    options = ("--workers", "2", "--lifespan", "off", "--admin-bind", ADMIN)
+    with ServerProcess("workers_app:app", *options, folder=tmp_path, quiet=True) as server:
+        wait_until(lambda: metrics()("workers", state="ready") == 2, server)
+        yield server
+
+
+def wait_until(condition: Callable[[], bool], server: ServerProcess) -> None:
+    """Wait for something that happens in other processes, where there is nothing to wait on."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, server.log
+        time.sleep(0.02)
+
+
+def operator() -> httpx.Client:
+    return httpx.Client(
+        transport=httpx.HTTPTransport(uds="admin.sock"), base_url="http://admin", trust_env=False
+    )
+
+
+def metrics() -> Metrics:
+    with operator() as client:
+        return Metrics(client.get("/metrics").text)
+
+
+def ask(server: ServerProcess, count: int = REQUESTS) -> dict[int, int]:
+    """Make requests, each on a connection of its own; return how many each process has answered."""
+    answered: dict[int, int] = {}
+    for _ in range(count):
+        pid = int(httpx.get(server.url, trust_env=False).text)
+        answered[pid] = answered.get(pid, 0) + 1
+    return answered
+
+
+def requests() -> float:
+    return metrics()("requests_total", protocol="http/1.1", status="2xx")
+
+
+def test_the_sums_are_of_all_workers_and_do_not_fall_when_one_dies(server: ServerProcess) -> None:
+    answered = ask(server)
+    assert requests() == REQUESTS
+    os.kill(next(iter(answered)), signal.SIGKILL)
+    wait_until(lambda: metrics()("worker_restarts_total") == 1, server)
+    wait_until(lambda: metrics()("workers", state="ready") == 2, server)
+    assert requests() == REQUESTS
+    ask(server)
+    assert requests() == 2 * REQUESTS
+
+
+def test_gauges_are_of_each_worker(server: ServerProcess) -> None:
+    now = metrics()
+    assert [now("requests_in_flight", worker=number) for number in "12"] == [0, 0]
+    assert now("workers_silent") == 0
+    assert now("event_loop_lag_seconds_count") > 0, server.log
+
+
+def test_the_operator_reaches_every_worker(server: ServerProcess) -> None:
+    def ctl(*arguments: str) -> str:
+        done = CliRunner().invoke(command, ["--admin", ADMIN, *arguments], standalone_mode=False)
+        assert done.exception is None, done
+        return done.output
+
+    before = {worker["pid"] for worker in json.loads(ctl("--json", "status"))["workers"]}
+    assert len(before) == 2
+    assert before.issuperset(ask(server))
+    assert ctl("log-level", "warning") == "2 of 2 workers log from warning on\n"
+    stacks = ctl("stacks")
+    assert "worker 1, thread" in stacks
+    assert "worker 2, thread" in stacks
+    assert ctl("reload") == "2 workers were replaced\n"
+    assert before.isdisjoint(ask(server))
+    ctl("drain")
+    assert server.wait() == 0
