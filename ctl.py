@@ -152,6 +152,7 @@ def status(operator: Operator) -> int:
             {"protocol": protocol, "status": status, "requests": count}
             for protocol, statuses in sorted(counters.get("requests", {}).items())
             for status, count in sorted(statuses.items())
+            if count
         ]
         if requests:
             click.echo()

@@ -3,6 +3,7 @@
 The writing is prometheus-client's, of the extra `metrics`. docs/observability.md says more of each metric.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
@@ -71,12 +72,12 @@ class _Scrape(Collector):
         yield self._by("limits_hit", "How often clients went beyond a limit.", "limit", "limits")
 
     def _connections(self) -> Iterator[Metric]:
-        connections = (
-            ((str(answer["worker"]), protocol), count)
-            for answer in self._workers
-            for protocol, count in answer["gauges"]["connections"].items()
-        )
-        yield _gauge("connections", "Connections that are open.", ("worker", "protocol"), connections)
+        connections = Counter[tuple[str, ...]]()
+        for answer in self._workers:
+            for protocol, count in answer["gauges"]["connections"].items():
+                connections[str(answer["worker"]), protocol] += count
+        labels = ("worker", "protocol")
+        yield _gauge("connections", "Connections that are open.", labels, connections.items())
         yield self._by("connections_opened", "Connections so far.", "protocol", "opened")
         yield self._by("tls_handshakes", "TLS handshakes that have ended.", "result", "handshakes")
         for name, what in (("received", "came from clients"), ("sent", "were sent to clients")):
@@ -110,8 +111,10 @@ class _Scrape(Collector):
         return _counter(name, help_text, (label,), values)
 
     def _gauge(self, name: str, help_text: str, key: str) -> Metric:
-        values = (((str(answer["worker"]),), answer["gauges"][key]) for answer in self._workers)
-        return _gauge(name, help_text, ("worker",), values)
+        values = Counter[tuple[str, ...]]()  # by number: a worker that drains has that of its successor
+        for answer in self._workers:
+            values[(str(answer["worker"]),)] += answer["gauges"][key]
+        return _gauge(name, help_text, ("worker",), values.items())
 
 
 def _counter(name: str, help_text: str, labels: Sequence[str], values: Labelled) -> Metric:

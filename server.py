@@ -101,6 +101,7 @@ class Server:
         if any(names.values()):
             self._application = Named(self._application, **names)
         self._running: _Running | None = None
+        self._commands: Commands = {}
         self._signals: Signals | None = None
 
     async def __aenter__(self) -> Self:
@@ -130,6 +131,7 @@ class Server:
         self.urls, self.announcements = await running.start()
         self.admin_urls = running.admin_urls
         self._running = running
+        self._commands = running.commands
         if self._listeners is None:
             for line in self.announcements:
                 error_log.info("%s", line)
@@ -168,8 +170,8 @@ class Server:
 
     @property
     def commands(self) -> Commands:
-        """What the operator may ask this worker; nothing while it does not run."""
-        return {} if self._running is None else self._running.commands
+        """What the operator may ask this worker, from its start on; before, nothing."""
+        return self._commands
 
     def reload_certificates(self) -> bool:
         """Read the certificates, their keys and what clients are held against again, at once.

@@ -135,8 +135,11 @@ class Supervisor:
         return admin
 
     async def ask(self, command: str, /, **arguments: Any) -> list[dict[str, Any]]:
-        """Ask every worker that serves; see `Fleet.ask`."""
-        asked = [place.worker for place in self._places if place.worker is not None]
+        """Ask every worker that serves, or has yet to finish; see `Fleet.ask`."""
+        asked = sorted(
+            (worker for worker in self._processes if worker.state != "starting"),
+            key=lambda worker: worker.number,
+        )
         answers = await asyncio.gather(
             *(worker.asking.ask(command, arguments) for worker in asked), return_exceptions=True
         )
@@ -145,7 +148,8 @@ class Supervisor:
             if isinstance(said, BaseException):
                 if isinstance(said, KeyError):
                     raise said
-                error_log.warning("%s does not answer to %s: %s", worker, command, said or "not in time")
+                if worker.state == "ready":  # else it may just have ended
+                    error_log.warning("%s does not answer to %s: %s", worker, command, said or "not in time")
             else:
                 told.append({"worker": worker.number, **said})
         return told

@@ -27,8 +27,8 @@ class Fleet(Protocol):
         """Ask every worker.
 
         Returns:
-            The answers, in the order of the workers' numbers, each with its number as `worker`. Who does not
-            answer in time is left out.
+            The answers, in the order of the workers' numbers, each with its number as `worker`. One that drains
+            answers too, and its successor may have its number. Who does not answer in time is left out.
 
         Raises:
             KeyError: There is no such command.

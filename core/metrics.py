@@ -105,16 +105,18 @@ class Metrics:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._requests: Counter[tuple[str, int]] = Counter()
+        # What is known from the start begins with 0: a series that begins with its first error looks like none.
+        known = ((protocol, hundreds) for protocol in ("http/1.1", "http/2") for hundreds in (2, 3, 4, 5))
+        self._requests: Counter[tuple[str, int]] = Counter(dict.fromkeys(known, 0))
         self._durations = {name: Histogram(DURATION_BOUNDS) for name in _PROTOCOLS.values()}
         self._received = 0  # by connections that are gone
         self._sent = 0
         self.live: dict[object, ObservedConnection] = {}
         self.opened: Counter[str] = Counter()
         self.websockets = 0
-        self.messages: Counter[str] = Counter()
-        self.resets: Counter[str] = Counter()
-        self.handshakes: Counter[str] = Counter()
+        self.messages = Counter(received=0, sent=0)
+        self.resets = Counter(client=0, server=0)
+        self.handshakes = Counter(completed=0, failed=0)
         self.slow: deque[Slow] = deque(maxlen=_SLOW_REMEMBERED)
 
     def observe(self, outcome: Outcome) -> None:

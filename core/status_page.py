@@ -75,6 +75,7 @@ def _pairs(counts: Mapping[str, Mapping[str, int]]) -> list[Sequence[object]]:
         (name, inner, count)
         for name, inners in sorted(counts.items())
         for inner, count in sorted(inners.items())
+        if count
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,16 @@ from support.operator import Metrics
 from support.process import PATIENCE_SECONDS, ServerProcess
 
 APP = """\
+import asyncio
 import os
+import sys
 
 
 async def app(scope, receive, send):
+    if scope["path"] == "/wait":
+        print("waits", file=sys.stderr, flush=True)
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.02)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
 """
@@ -90,12 +97,34 @@ def test_gauges_are_of_each_worker(server: ServerProcess) -> None:
     assert now("event_loop_lag_seconds_count") > 0, server.log
 
 
-def test_the_operator_reaches_every_worker(server: ServerProcess) -> None:
-    def ctl(*arguments: str) -> str:
-        done = CliRunner().invoke(command, ["--admin", ADMIN, *arguments], standalone_mode=False)
-        assert done.exception is None, done
-        return done.output
+def ctl(*arguments: str) -> str:
+    done = CliRunner().invoke(command, ["--admin", ADMIN, *arguments], standalone_mode=False)
+    assert done.exception is None, done
+    return done.output
 
+
+def test_a_worker_that_drains_is_asked_as_well(server: ServerProcess, tmp_path: Path) -> None:
+    got: list[int] = []
+    url = f"{server.url}/wait"
+    waiting = threading.Thread(
+        target=lambda: got.append(int(httpx.get(url, trust_env=False, timeout=30).text))
+    )
+    waiting.start()
+    server.wait_for("waits")
+    assert ctl("reload") == "2 workers were replaced\n"
+    (row,) = [row for worker in json.loads(ctl("--json", "streams")) for row in worker["rows"]]
+    assert row["path"] == "/wait"
+    workers = json.loads(ctl("--json", "status"))["workers"]
+    states = {
+        worker["pid"]: (worker["state"], worker["in_flight"]) for worker in workers if worker.get("in_flight")
+    }
+    assert sum(metrics()("requests_in_flight", worker=number) for number in "12") == 1
+    (tmp_path / "go").touch()
+    waiting.join()
+    assert states == {got[0]: ("draining", 1)}
+
+
+def test_the_operator_reaches_every_worker(server: ServerProcess) -> None:
     before = {worker["pid"] for worker in json.loads(ctl("--json", "status"))["workers"]}
     assert len(before) == 2
     assert before.issuperset(ask(server))
