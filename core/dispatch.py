@@ -68,11 +68,12 @@ class Dispatcher:
 
     def admit(self, request: Request) -> None:
         """Run the application for a request, now or when it is its turn (`--max-in-flight`)."""
-        if not self._admission.open:
-            self._admission.wait(request)
+        admission = self._admission
+        if not admission.open:
+            admission.wait(request)
             return
         self._begin(request)
-        if not request.running:
+        if admission.queued:
             self._begin_waiting()
 
     @property
@@ -102,23 +103,26 @@ class Dispatcher:
                 task.cancel()
 
     def _begin(self, request: Request) -> None:
-        self._admission.in_flight += 1
-        self._start(request, self._request_ended)
-        if not request.running:
-            self._admission.in_flight -= 1
+        admission = self._admission
+        admission.in_flight += 1
+        if self._start(request, self._request_ended):
+            admission.in_flight -= 1
 
     def _begin_waiting(self) -> None:
         """Begin the requests that wait, as far as there is room now."""
         while (waiting := self._admission.next()) is not None:
             self._begin(waiting)
 
-    def _start(self, call: Call, ended: Callable[[asyncio.Task[None]], None]) -> None:
+    def _start(self, call: Call, ended: Callable[[asyncio.Task[None]], None]) -> bool:
+        """Start the application; tell whether it has ended already."""
         self.started += 1
         task = _spawn(self._run(call), self._loop, self._context.copy())
-        if not task.done():
-            call.running = True
-            self._running[task] = call
-            task.add_done_callback(ended)
+        if task.done():
+            return True
+        call.running = True
+        self._running[task] = call
+        task.add_done_callback(ended)
+        return False
 
     async def _run(self, call: Call) -> None:
         error: BaseException | None = None

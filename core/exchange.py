@@ -12,19 +12,25 @@ Invariants:
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from .asgi import Fields, Scope
 
 
-class Head(NamedTuple):
-    """A final response head, already checked: a status of 200 or more (or 101) and lower-case fields."""
+@dataclass(slots=True)
+class Head:
+    """A final response head, already checked: a status of 200 or more (or 101) and lower-case fields.
+
+    Attributes:
+        measured: Whether the fields say the length of the content.
+        close: Whether the application asked for the connection to be closed; only HTTP/1 listens.
+    """
 
     status: int
     fields: Fields
+    measured: bool = False
     close: bool = False
-    """Whether the application asked for the connection to be closed; only HTTP/1 listens."""
 
 
 NO_HEAD: Final = Head(0, [])
@@ -34,9 +40,8 @@ NO_HEAD: Final = Head(0, [])
 class Stream(Protocol):
     """What a wire offers to one exchange."""
 
-    @property
-    def extensions(self) -> Mapping[str, dict[str, Any]]:
-        """The ASGI extensions that work on this very stream; they go into the scope."""
+    def new_extensions(self) -> dict[str, dict[str, Any]]:
+        """Return the ASGI extensions that work on this very stream, for its scope to keep and to change."""
 
     @property
     def writable(self) -> bool:
@@ -148,10 +153,13 @@ class Connection(Protocol):
 class ClosedStream:
     """What an exchange holds when its stream has ended: accepts everything, does nothing."""
 
-    extensions: Final[Mapping[str, dict[str, Any]]] = {}
     writable: Final = True
     zero_copy: Final = False
     id: Final = 0
+
+    def new_extensions(self) -> dict[str, dict[str, Any]]:
+        """Offer nothing."""
+        return {}
 
     def send(self, head: Head | None, body: bytes, end: bool) -> None:
         """Do nothing."""

@@ -18,7 +18,10 @@ _MAX_KNOWN_NAMES = 1024
 _known_names: dict[bytes, bytes] = {}
 _MAX_KNOWN_FIELDS = 512
 _MAX_KNOWN_VALUE = 64  # bytes
-_known_fields: dict[Field, Field] = {}
+known_fields: dict[Any, Field] = {}
+"""Pairs that were good before, and the fields they made."""
+
+_NO_PAIRS = "headers is an iterable of pairs of bytes"
 
 
 def checked_name(name: Any) -> bytes:
@@ -49,16 +52,33 @@ def checked_value(name: bytes, value: Any) -> bytes:
     """
     if not isinstance(value, bytes):
         raise UnexpectedMessage(f"the value of {name.decode()!r} is bytes, not {type(value).__name__}")
+    if value.isalnum():  # which is found out sooner: lengths, tokens, digests
+        return value
     if _FORBIDDEN_IN_VALUE.search(value):
         raise UnexpectedMessage(f"the value of {name.decode()!r} has a control character in it: {value!r}")
     return value.strip(b" \t")
 
 
-def _remember(pair: Field, field: Field) -> None:
-    """Keep a field that has been checked: an application says most of its fields again and again."""
-    if len(_known_fields) >= _MAX_KNOWN_FIELDS:
-        _known_fields.clear()
-    _known_fields[pair] = field
+def checked_field(pair: Any, without: frozenset[bytes]) -> Field | None:
+    """Return a field with a lower-case name; None if it is one of those that are dropped.
+
+    Raises:
+        UnexpectedMessage: It is not a pair of bytes, or cannot stand in a head.
+    """
+    try:
+        raw_name, raw_value = pair
+    except (TypeError, ValueError):
+        raise UnexpectedMessage(_NO_PAIRS) from None
+    name = checked_name(raw_name)
+    return None if name in without else (name, checked_value(name, raw_value))
+
+
+def remember(pair: Any, field: Field) -> None:
+    """Keep a field that has been checked, in `known_fields`: most are said again and again."""
+    if type(pair) is tuple and len(field[1]) <= _MAX_KNOWN_VALUE:
+        if len(known_fields) >= _MAX_KNOWN_FIELDS:
+            known_fields.clear()
+        known_fields[pair] = field
 
 
 def checked_fields(pairs: Iterable[Any], *, without: frozenset[bytes] = frozenset()) -> Fields:
@@ -71,21 +91,16 @@ def checked_fields(pairs: Iterable[Any], *, without: frozenset[bytes] = frozense
     Raises:
         UnexpectedMessage: Something is not a pair of bytes, or cannot stand in a head.
     """
-    fields: Fields = []
+    return [field for pair in iterated(pairs) if (field := checked_field(pair, without)) is not None]
+
+
+def iterated(pairs: Any) -> Iterable[Any]:
+    """Return what an application gave for its fields.
+
+    Raises:
+        UnexpectedMessage: It cannot be iterated over.
+    """
     try:
-        for pair in pairs:
-            field = _known_fields.get(pair) if type(pair) is tuple else None
-            if field is not None:
-                if field[0] not in without:
-                    fields.append(field)
-                continue
-            raw_name, raw_value = pair
-            name = checked_name(raw_name)
-            if name not in without:
-                field = (name, checked_value(name, raw_value))
-                fields.append(field)
-                if type(pair) is tuple and len(raw_value) <= _MAX_KNOWN_VALUE:
-                    _remember(pair, field)
-    except (TypeError, ValueError):
-        raise UnexpectedMessage("headers is an iterable of pairs of bytes") from None
-    return fields
+        return iter(pairs)
+    except TypeError:
+        raise UnexpectedMessage(_NO_PAIRS) from None

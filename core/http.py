@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from .asgi import Field, Fields, Message, Scope
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, NO_HEAD, Head, Stream, Waiters
-from .fields import checked_fields, checked_value
+from .fields import checked_field, checked_fields, checked_value, iterated, known_fields, remember
 from .files import FilePart, open_whole_file, part_of_open_file, read_piece
 from .outcome import Outcome
 from .request_ids import name_of
@@ -27,8 +27,6 @@ from .worker import Worker
 
 # What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
 _SERVER_ONLY: Final = frozenset((b"transfer-encoding", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
-# What the server looks at, because it would say it too.
-_NOTED: Final = frozenset((b"connection", b"content-length", b"date", b"server"))
 _NO_LENGTH: Final = _SERVER_ONLY | {b"content-length"}
 _NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"host", b"trailer"}
 # What may stand in `:path` (RFC 3986, 3.3 and 3.4): no white space, no control, no fragment.
@@ -136,7 +134,8 @@ class HttpExchange:
     def feed_end(self) -> None:
         """Take the end of the request content."""
         self._content_ended = True
-        self._wake_readers()
+        if self._readers is not None:
+            self._readers.wake()
 
     def feed_eof(self) -> None:
         """Tell the application that the client has hung up, though it may still be listening.
@@ -344,9 +343,17 @@ class HttpExchange:
         fields: Fields = []
         length: int | None = None
         close = has_date = has_server = False
-        for field in checked_fields(pairs, without=_NO_LENGTH if status in (204, 205) else _SERVER_ONLY):
-            name = field[0]
-            if name in _NOTED:
+        dropped = _NO_LENGTH if status in (204, 205) else _SERVER_ONLY
+        for pair in iterated(pairs):
+            try:
+                field = known_fields.get(pair)
+            except TypeError:  # a list, which is as good
+                field = None
+            if field is None:
+                field = checked_field(pair, dropped)
+                if field is None:
+                    continue
+                name = field[0]
                 if name == b"content-length":
                     known, length = length, _content_length(field[1], length)
                     if known is not None:
@@ -356,24 +363,29 @@ class HttpExchange:
                     continue
                 elif name == b"date":
                     has_date = True
-                else:
+                elif name == b"server":
                     has_server = True
+                else:
+                    remember(pair, field)
             fields.append(field)
         if status == 205:  # RFC 9110, 15.3.6: the client must not wait for content.
             fields.append((b"content-length", b"0"))
+        worker = self._worker
         if not has_date:
-            fields.append((b"date", self._worker.clock.date))
-        self._add_server_fields(fields, has_server=has_server)
+            fields.append((b"date", worker.clock.date))
+        if worker.server_field is not None and not has_server:
+            fields.append(worker.server_field)
+        if worker.hsts_field is not None:
+            self._add_hsts(fields, worker.hsts_field)
         self._announced_length = length
-        return Head(status, fields, close)
+        return Head(status, fields, length is not None or status == 205, close)
 
-    def _add_server_fields(self, fields: Fields, *, has_server: bool) -> None:
-        """Add what the settings say about the server, unless the application has said it."""
-        server, hsts = self._worker.server_field, self._worker.hsts_field
-        if server is not None and not has_server:
-            fields.append(server)
-        # RFC 6797, 7.2: never in the clear. Where a proxy in front speaks TLS, its word is in the scheme.
-        if hsts is not None and self.scope.get("scheme") in ("https", "wss") and hsts[0] not in dict(fields):
+    def _add_hsts(self, fields: Fields, hsts: Field) -> None:
+        """Add `strict-transport-security`, unless the application has said it.
+
+        Never in the clear (RFC 6797, 7.2). Where a proxy in front speaks TLS, its word is in the scheme.
+        """
+        if self.scope.get("scheme") in ("https", "wss") and hsts[0] not in dict(fields):
             fields.append(hsts)
 
     def _body(self, message: Message) -> None:
@@ -389,24 +401,25 @@ class HttpExchange:
         if self._no_content:
             body, more = b"", False
         else:
-            self._check_length(len(body), more=more)
+            if self._announced_length is not None:
+                self._check_length(len(body), more=more)
             self._sent_length += len(body)
-        last = not more and (self._no_content or not self._wants_trailers)
-        head = self._head
-        self._head = None
-        if head is not None and last and self._announced_length is None and not self._no_content:
-            head.fields.append((b"content-length", b"%d" % len(body)))
+        head, self._head = self._head, None
         stream = self._stream
-        if last:
+        if not more and (self._no_content or not self._wants_trailers):
+            if head is not None and not head.measured and not self._no_content:
+                head.fields.append((b"content-length", b"%d" % len(body)))
+                head.measured = True
             self._complete()
-        else:
-            self._state = State.BODY if more else State.TRAILERS
-            if head is not None:
-                self._endless = self._is_endless(head)
-                if self._worker.closing:
-                    self.shutdown()
-        if head is not None or body or last:
-            stream.send(head, body, last)
+            stream.send(head, body, True)
+            return
+        self._state = State.BODY if more else State.TRAILERS
+        if head is not None:
+            self._endless = self._is_endless(head)
+            if self._worker.closing:
+                self.shutdown()
+        if head is not None or body:
+            stream.send(head, body, False)
 
     def _is_endless(self, head: Head) -> bool:
         return self.scope.get("method") == "GET" and any(
@@ -429,11 +442,14 @@ class HttpExchange:
     def _complete(self) -> None:
         """Let go of the stream: what the application does from now on concerns nobody."""
         self._state = State.COMPLETE
-        self._tell_end()
+        if self._worker.observers:
+            self._tell_end()
         self._stream = CLOSED
         self._chunks.clear()
-        self._wake_readers()
-        self._wake_writers()
+        if self._readers is not None:
+            self._readers.wake()
+        if self._writers is not None:
+            self._writers.wake()
 
     def _send_trailers(self, message: Message) -> None:
         self._trailers += checked_fields(message.get("headers", ()), without=_NEVER_TRAILERS)

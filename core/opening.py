@@ -7,6 +7,7 @@ from .errors import StreamFault
 from .exchange import Stream
 from .http import HttpExchange
 from .outcome import Outcome
+from .proxies import AllowedHosts
 from .scope import ConnectionFacts, RequestHead, http_scope, websocket_scope
 from .websocket import WebSocketExchange
 from .worker import Worker
@@ -28,12 +29,14 @@ def open_exchange(
         StreamFault: It is refused; the code is the HTTP status to answer.
     """
     if not websocket:
-        scope = http_scope(facts, head, stream.extensions)
-        _check_host(worker, scope)
+        scope = http_scope(facts, head, stream.new_extensions())
+        if worker.allowed_hosts is not None:
+            _check_host(worker.allowed_hosts, scope)
         return HttpExchange(worker, stream, scope)
     handshake = worker.open_handshake(head.fields, head.http_version, worker.config)
-    scope = websocket_scope(facts, head, stream.extensions, handshake.subprotocols)
-    _check_host(worker, scope)
+    scope = websocket_scope(facts, head, stream.new_extensions(), handshake.subprotocols)
+    if worker.allowed_hosts is not None:
+        _check_host(worker.allowed_hosts, scope)
     return WebSocketExchange(worker, stream, scope, handshake)
 
 
@@ -62,20 +65,18 @@ def tell_refusal(  # noqa: PLR0913 - one argument per fact
     if head is None:
         scope = {"client": facts.client, "scheme": "https" if facts.secure else "http", "extensions": {}}
         if facts.secure:
-            scope["extensions"]["tls"] = facts.tls
+            scope["extensions"]["tls"] = facts.new_tls_extension()
     else:
         scope = http_scope(facts, head, {})
     for observe in worker.observers:
         observe(Outcome(scope, status, [], length, None, stream_id))
 
 
-def _check_host(worker: Worker, scope: Scope) -> None:
+def _check_host(allowed_hosts: AllowedHosts, scope: Scope) -> None:
     """Hold the authority against `--allowed-hosts`: 421 says that this server does not speak for it.
 
     (RFC 9110, 15.5.20; an application that builds links from Host must not be told just any.)
     """
-    if worker.allowed_hosts is None:
-        return
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-    if host not in worker.allowed_hosts:
+    if host not in allowed_hosts:
         raise StreamFault(HTTPStatus.MISDIRECTED_REQUEST, "this server does not serve that host")

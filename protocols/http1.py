@@ -17,7 +17,6 @@ Invariants:
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -34,17 +33,11 @@ from ..core.worker import Worker
 from .http1_content import check_length
 from .http1_heads import Heads
 from .http1_output import Output
+from .http1_plain import NO_CONTENT
 from .http1_request import Http1Request, Response
 from .http1_response import refusal
 from .lingering import Lingering
 from .sendfile import CAN_SEND_FILES, send_file
-
-_FILES: Final[dict[str, dict[str, Any]]] = (
-    {"http.response.pathsend": {}, "http.response.zerocopysend": {}} if CAN_SEND_FILES else {}
-)
-_EXTENSIONS_10: Final = _FILES
-_EXTENSIONS_11: Final = {**_FILES, "http.response.early_hint": {}, "http.response.trailers": {}}
-_EXTENSIONS_WEBSOCKET: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}}
 
 # Pipelined requests that are begun before others get their turn: as many as the acceptor takes at once.
 _REQUESTS_PER_TURN: Final = 32
@@ -215,12 +208,16 @@ class Http1Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ Stream
 
-    @property
-    def extensions(self) -> Mapping[str, dict[str, Any]]:
-        """What works for the current request."""
+    def new_extensions(self) -> dict[str, dict[str, Any]]:
+        """Return what works for the current request."""
         if self._request.upgrade:
-            return _EXTENSIONS_WEBSOCKET
-        return _EXTENSIONS_11 if self._request.head.http_version == "1.1" else _EXTENSIONS_10
+            return {"websocket.http.response": {}}
+        files: dict[str, dict[str, Any]] = {}
+        if CAN_SEND_FILES:
+            files = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+        if self._request.http_version == "1.0":
+            return files
+        return {"http.response.early_hint": {}, "http.response.trailers": {}, **files}
 
     @property
     def writable(self) -> bool:
@@ -245,10 +242,10 @@ class Http1Connection(asyncio.Protocol):
             if self._pace is not None:
                 self._drop_pace()
         self._output.write(self._response.encode(head, body, end=end, close=not self._keep_alive))
-        if head is not None and head.status == HTTPStatus.SWITCHING_PROTOCOLS:
-            self._begin_tunnel()
-        elif end:
+        if end:
             self._end_exchange()
+        elif head is not None and head.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            self._begin_tunnel()
 
     def send_informational(self, status: int, fields: Fields) -> None:
         """Send a 1xx head; never to HTTP/1.0."""
@@ -377,15 +374,21 @@ class Http1Connection(asyncio.Protocol):
         config = self._worker.config
         last = self._worker.closing or self._requests >= config.max_requests_per_connection
         self._keep_alive = self._keep_alive and request.keep_alive and not last
+        content, data = request.content, b""
         try:
-            check_length(request.content.remaining, config)
-            data = request.content.read(self._buffer)
-            exchange = open_exchange(self._worker, self, self._facts, request.head, websocket=request.upgrade)
+            if not content.ended:
+                check_length(content.remaining, config)
+                data = content.read(self._buffer)
+            exchange = open_exchange(self._worker, self, self._facts, request, websocket=request.upgrade)
         except StreamFault as fault:
             self._refuse(fault)
             return
         self._exchange = exchange
-        self._take_content(data)
+        if content is NO_CONTENT:
+            self._phase = Phase.ANSWERING
+            exchange.feed_end()
+        else:
+            self._take_content(data)
         exchange.start()
 
     def _read_content(self) -> bool:
@@ -558,7 +561,7 @@ class Http1Connection(asyncio.Protocol):
             self._hit(fault.limit, f"{fault}, so the connection is closed")
         in_head = self._phase is Phase.HEAD or self._phase is Phase.IDLE
         if in_head or not self._response.begun:
-            bodiless = not in_head and self._request.head.method == "HEAD"
+            bodiless = not in_head and self._request.method == "HEAD"
             answer = refusal(fault, worker.clock.date, worker.server_field, bodiless=bodiless)
             self._output.write(answer)
             length = len(answer.partition(b"\r\n\r\n")[2])
@@ -566,7 +569,7 @@ class Http1Connection(asyncio.Protocol):
                 self._exchange.lost(fault.code, length)
                 self._exchange = None
             else:
-                head = None if in_head else self._request.head
+                head = None if in_head else self._request
                 tell_refusal(worker, self._facts, head, status=fault.code, length=length)
             self._close(hear_out=True)
         elif self._exchange is None:

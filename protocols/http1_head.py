@@ -14,7 +14,6 @@ import h11
 from ..core.asgi import Fields
 from ..core.config import Config
 from ..core.errors import StreamFault
-from ..core.scope import RequestHead
 from .http1_content import ChunkedContent, MeasuredContent
 from .http1_grammar import AUTHORITY, LENGTH, TOKEN, malformed, read_field
 from .http1_request import Http1Request
@@ -93,14 +92,17 @@ def read_head(raw: bytes, config: Config) -> Http1Request:
     length = _read_framing(fields, http_version)
     path, query, fields = _read_target(method, target, fields)
     _check_expectations(fields, http_version)
-    head = RequestHead(method.decode("ascii"), path, query, fields, http_version)
     framer = _open_framer(raw)
     return Http1Request(
-        head,
+        method.decode("ascii"),
+        path,
+        query,
+        fields,
+        http_version,
         ChunkedContent(framer, config) if length is None else MeasuredContent(framer, length),
         FramedResponse(framer, http_version),
         keep_alive=http_version == "1.1" and b"close" not in _members(fields, b"connection"),
-        upgrade=_is_websocket_handshake(head, length),
+        upgrade=length == 0 and _is_websocket_handshake(method, fields, http_version),
     )
 
 
@@ -193,14 +195,13 @@ def _open_framer(raw: bytes) -> h11.Connection:
     return framer
 
 
-def _is_websocket_handshake(head: RequestHead, length: int | None) -> bool:
+def _is_websocket_handshake(method: bytes, fields: Fields, http_version: str) -> bool:
     """Whether this is an opening handshake (RFC 6455, 4.2.1); any other upgrade is ignored (RFC 9110, 7.8)."""
     return (
-        head.method == "GET"
-        and head.http_version == "1.1"
-        and length == 0
-        and b"websocket" in _members(head.fields, b"upgrade")
-        and b"upgrade" in _members(head.fields, b"connection")
+        method == b"GET"
+        and http_version == "1.1"
+        and b"websocket" in _members(fields, b"upgrade")
+        and b"upgrade" in _members(fields, b"connection")
     )
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..core.asgi import Field, Fields
 from ..core.exchange import Head
-from ..core.scope import RequestHead
 from .http1_grammar import AUTHORITY, FIELD_LINE, LENGTH
 from .http1_request import Content, Http1Request, Response
 from .http1_response import REASONS
@@ -32,6 +31,7 @@ _ODD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
 # A browser sends some fifteen lines with every request, and one or two of them are new each time.
 _MAX_KNOWN_LINES: Final = 64
 _MAX_KNOWN_LENGTH: Final = 1024  # of a line, in bytes
+_MAX_REPEATED: Final = 512  # of a whole head, in bytes
 _STATUS_LINES: Final = {
     status: b"HTTP/1.1 %d %b" % (status, reason) for status, reason in REASONS.items() if status >= 200
 }
@@ -43,12 +43,14 @@ _WITHOUT_CONTENT: Final = frozenset((204, 304))  # RFC 9112, 6.3
 class PlainHeads:
     """Reads the plain heads of one connection."""
 
-    __slots__ = ("_host", "_host_line", "_known")
+    __slots__ = ("_host", "_host_line", "_known", "_last", "_said")
 
     def __init__(self) -> None:
         self._known: dict[bytes, Field] = {}
         self._host_line = b""
         self._host: Field = (b"host", b"")
+        self._last = b""  # a head without content; many a client says the same again and again
+        self._said: tuple[str, bytes, bytes, Fields]
 
     def read(self, raw: bytes, max_fields: int) -> Http1Request | None:
         """Read a whole request head; None if it is not plain, or not a request.
@@ -57,6 +59,9 @@ class PlainHeads:
             raw: The head, with the empty line that ends it, as `measure_head` found it.
             max_fields: The most fields.
         """
+        if raw == self._last:
+            method, path, query, fields = self._said
+            return _bare_request(method, path, query, fields.copy())
         first, *lines = raw[:-4].split(b"\r\n")
         parts = _REQUEST_LINE.fullmatch(first)
         if parts is None or len(lines) > max_fields:
@@ -74,14 +79,20 @@ class PlainHeads:
                     framing.append(field)
             fields.append(field)
         framed = _ONLY_HOST if framing == [self._host] else _read_framing(framing)
-        method = _METHODS.get(parts[1])
+        name, target = parts.groups()
+        method = _METHODS.get(name)
         if framed is None or method is None:
             return None
         length, keep_alive = framed
-        path, _, query = parts[2].partition(b"?")
-        head = RequestHead(method, path, query, fields, "1.1")
-        content = PlainContent(length) if length else NO_CONTENT
-        return Http1Request(head, content, PlainResponse(method), keep_alive, False)
+        path, _, query = target.partition(b"?")
+        if length or not keep_alive:
+            content = PlainContent(length) if length else NO_CONTENT
+            return Http1Request(
+                method, path, query, fields, "1.1", content, PlainResponse(method), keep_alive, False
+            )
+        if len(raw) <= _MAX_REPEATED:
+            self._last, self._said = raw, (method, path, query, fields.copy())
+        return _bare_request(method, path, query, fields)
 
     def _learn(self, line: bytes) -> Field | None:
         """Check a field line that is new on this connection; None if it is for h11."""
@@ -103,6 +114,11 @@ class PlainHeads:
                 self._known.clear()
             self._known[line] = field
         return field
+
+
+def _bare_request(method: str, path: bytes, query: bytes, fields: Fields) -> Http1Request:
+    """Make a request without content, behind which another may follow."""
+    return Http1Request(method, path, query, fields, "1.1", NO_CONTENT, PlainResponse(method), True, False)
 
 
 def _read_framing(framing: Fields) -> tuple[int, bool] | None:
@@ -191,12 +207,11 @@ class PlainResponse:
                 return body
             return _chunk(body) + b"0\r\n\r\n" if end else _chunk(body)
         self.begun = True
-        status, fields, _ = head
+        status, fields = head.status, head.fields
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, *map(_LINE, fields)]
         if close:
             lines.append(b"connection: close")
-        # Where the core knows the length, it has put it last.
-        if not (status in _WITHOUT_CONTENT or _is_measured(fields)):
+        if not (head.measured or status in _WITHOUT_CONTENT):
             lines.append(b"Transfer-Encoding: chunked")
             if self._method != "HEAD":
                 self._chunked = True
@@ -217,14 +232,6 @@ class PlainResponse:
     def encode_around(self, length: int) -> tuple[bytes, bytes]:
         """Return the bytes before and after `length` bytes of body that are sent by somebody else."""
         return (b"%x\r\n" % length, b"\r\n") if self._chunked and length else (b"", b"")
-
-
-def _is_measured(fields: Fields) -> bool:
-    """Whether the length of the content is said; where the core knows it, that comes last."""
-    for name, _ in reversed(fields):  # noqa: SIM110 - `any` costs more than the rest of the head
-        if name == b"content-length":
-            return True
-    return False
 
 
 def _chunk(data: bytes) -> bytes:

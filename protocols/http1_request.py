@@ -3,7 +3,8 @@
 `http1_head` reads every head, with h11; `http1_plain` reads those without any oddity, without.
 """
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from ..core.asgi import Fields
 from ..core.exchange import Head
@@ -67,18 +68,17 @@ class Response(Protocol):
         """Return the bytes before and after `length` bytes of body that are sent by somebody else."""
 
 
-class Http1Request(NamedTuple):
+@dataclass(slots=True)
+class Http1Request(RequestHead):
     """A request head, and how the rest of its exchange is framed.
 
     Attributes:
-        head: What goes into the scope.
         content: Takes the content from the bytes that follow.
         response: Turns the response into bytes.
         keep_alive: Whether the client wants to make another request on this connection.
         upgrade: Whether this is the opening handshake of a WebSocket.
     """
 
-    head: RequestHead
     content: Content
     response: Response
     keep_alive: bool

@@ -74,7 +74,7 @@ class FramedResponse:
 
     def _final_head(self, head: Head, *, close: bool) -> h11.Response:
         fields = head.fields
-        self._measured = any(name == b"content-length" for name, _ in fields)
+        self._measured = head.measured
         if close:
             fields = [*fields, (b"connection", b"close")]
         return h11.Response(status_code=head.status, headers=fields, reason=REASONS.get(head.status, b""))

@@ -289,7 +289,7 @@ class Http2Connection(asyncio.Protocol):
         self._machine.push_stream(stream.id, promised_id, section)
         pushed = self._open(promised_id, receiving=False)
         pushed.authority = stream.authority
-        exchange = HttpExchange(self._worker, pushed, http_scope(self._facts, head, pushed.extensions))
+        exchange = HttpExchange(self._worker, pushed, http_scope(self._facts, head, pushed.new_extensions()))
         exchange.feed_end()
         self._start_soon(pushed, exchange)
         self._flush_soon()

@@ -6,7 +6,6 @@ subject to flow control (RFC 9113, 5.2.1). Knows no transport.
 """
 
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from h2.errors import ErrorCodes
@@ -50,17 +49,6 @@ class Carrier(Protocol):
 
     def promise(self, stream: "Http2Stream", path: bytes, fields: Fields) -> None:
         """Send PUSH_PROMISE and start the application for it."""
-
-
-# A pushed stream cannot push (RFC 9113, 8.4); and h2 has no interim responses on one.
-_EXTENSIONS_PUSHED: Final[dict[str, dict[str, Any]]] = {
-    "http.response.pathsend": {},
-    "http.response.trailers": {},
-    "http.response.zerocopysend": {},
-}
-_EXTENSIONS: Final = {**_EXTENSIONS_PUSHED, "http.response.early_hint": {}}
-_EXTENSIONS_PUSH: Final = {**_EXTENSIONS, "http.response.push": {}}
-_EXTENSIONS_WEBSOCKET: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}}
 
 
 class Http2Stream:
@@ -132,14 +120,20 @@ class Http2Stream:
 
     # ------------------------------------------------------------------ Stream
 
-    @property
-    def extensions(self) -> Mapping[str, dict[str, Any]]:
-        """What works on this stream."""
+    def new_extensions(self) -> dict[str, dict[str, Any]]:
+        """Return what works on this stream."""
         if self.tunnel:
-            return _EXTENSIONS_WEBSOCKET
-        if self.id % 2 == 0:
-            return _EXTENSIONS_PUSHED
-        return _EXTENSIONS_PUSH if self._carrier.push_allowed else _EXTENSIONS
+            return {"websocket.http.response": {}}
+        extensions: dict[str, dict[str, Any]] = {
+            "http.response.pathsend": {},
+            "http.response.trailers": {},
+            "http.response.zerocopysend": {},
+        }
+        if self.id % 2:  # a pushed stream cannot push (RFC 9113, 8.4); and h2 has no interim responses on one
+            extensions["http.response.early_hint"] = {}
+            if self._carrier.push_allowed:
+                extensions["http.response.push"] = {}
+        return extensions
 
     @property
     def writable(self) -> bool:

@@ -29,7 +29,6 @@ MANY: Final = 1024
 class FakeStream:
     """A wire that holds the core to its word: nothing after the end, nothing when it is gone."""
 
-    extensions: Final[Mapping[str, dict[str, Any]]] = {"websocket.http.response": {}}
     zero_copy: Final = False
     id: Final = 1
 
@@ -45,6 +44,9 @@ class FakeStream:
     @property
     def over(self) -> bool:
         return self.ended or self.aborted or self.gone
+
+    def new_extensions(self) -> dict[str, dict[str, Any]]:
+        return {"websocket.http.response": {}}
 
     def send(self, head: Head | None, body: bytes, end: bool) -> None:
         assert not self.over, f"sent after the end: {head} {body!r}"
@@ -97,7 +99,7 @@ class Scene:
             "http_version": "2",
             "client": None,
             "headers": [],
-            "extensions": dict(self.stream.extensions),
+            "extensions": self.stream.new_extensions(),
         }
         handshake = open_handshake([(b"sec-websocket-version", b"13")], "2", self.config)
         self.exchange = WebSocketExchange(self.worker, self.stream, scope, handshake)

@@ -99,9 +99,9 @@ def test_a_head_says_what_h11_reads_in_it(
     connection.receive_data(raw)
     event = connection.next_event()
     assert isinstance(event, h11.Request)
-    assert event.method.decode() == request.head.method
-    assert event.target.partition(b"?")[::2] == (request.head.path, request.head.query)
-    assert list(event.headers) == request.head.fields
+    assert event.method.decode() == request.method
+    assert event.target.partition(b"?")[::2] == (request.path, request.query)
+    assert list(event.headers) == request.fields
 
 
 @pytest.mark.parametrize("behind", [b"", b"content", target(b"/next")])

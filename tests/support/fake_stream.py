@@ -23,7 +23,6 @@ EXTENSIONS: Final = (
 class FakeStream:
     """Writes down what it is told, and minds the order: nothing after an end, the head first and once."""
 
-    extensions: Final = {name: dict[str, Any]() for name in EXTENSIONS}
     id: Final = 0
 
     def __init__(self, *, zero_copy: bool = False) -> None:
@@ -33,6 +32,9 @@ class FakeStream:
         self.pulled = 0
         self.over = False
         self.file_sent: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def new_extensions(self) -> dict[str, dict[str, Any]]:
+        return {name: {} for name in EXTENSIONS}
 
     def send(self, head: Head | None, body: bytes, end: bool) -> None:
         begun = any(what[0] == "send" for what in self.told)
