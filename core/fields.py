@@ -5,7 +5,7 @@ mistake can still become a 500 and never splits a response (RFC 9110, 5.1 and 5.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .asgi import Field, Fields
@@ -94,13 +94,14 @@ def checked_fields(pairs: Iterable[Any], *, without: frozenset[bytes] = frozense
     return [field for pair in iterated(pairs) if (field := checked_field(pair, without)) is not None]
 
 
-def iterated(pairs: Any) -> Iterable[Any]:
-    """Return what an application gave for its fields.
+def iterated(pairs: Any) -> Iterator[Any]:
+    """Return what an application gave for its fields, one after the other.
 
     Raises:
         UnexpectedMessage: It cannot be iterated over.
     """
     try:
-        return iter(pairs)
+        iterator: Iterator[Any] = iter(pairs)
     except TypeError:
         raise UnexpectedMessage(_NO_PAIRS) from None
+    return iterator

@@ -27,6 +27,8 @@ from .worker import Worker
 
 # What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
 _SERVER_ONLY: Final = frozenset((b"transfer-encoding", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
+# What the server looks at, because it would say it too.
+_NOTED: Final = frozenset((b"connection", b"content-length", b"date", b"server"))
 _NO_LENGTH: Final = _SERVER_ONLY | {b"content-length"}
 _NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"host", b"trailer"}
 # What may stand in `:path` (RFC 3986, 3.3 and 3.4): no white space, no control, no fragment.
@@ -340,34 +342,21 @@ class HttpExchange:
         self._state = State.HELD
 
     def _checked_head(self, status: int, pairs: Any) -> Head:
-        fields: Fields = []
+        fields, noted = _sort_fields(pairs, without=_NO_LENGTH if status in (204, 205) else _SERVER_ONLY)
         length: int | None = None
         close = has_date = has_server = False
-        dropped = _NO_LENGTH if status in (204, 205) else _SERVER_ONLY
-        for pair in iterated(pairs):
-            try:
-                field = known_fields.get(pair)
-            except TypeError:  # a list, which is as good
-                field = None
-            if field is None:
-                field = checked_field(pair, dropped)
-                if field is None:
-                    continue
-                name = field[0]
-                if name == b"content-length":
-                    known, length = length, _content_length(field[1], length)
-                    if known is not None:
-                        continue
-                elif name == b"connection":
-                    close = close or b"close" in field[1].lower()
-                    continue
-                elif name == b"date":
-                    has_date = True
-                elif name == b"server":
-                    has_server = True
-                else:
-                    remember(pair, field)
-            fields.append(field)
+        for field in noted:
+            name, value = field
+            if name == b"content-length":
+                known, length = length, _content_length(value, length)
+                if known is None:
+                    fields.append(field)
+            elif name == b"connection":
+                close = close or b"close" in value.lower()
+            else:
+                fields.append(field)
+                has_date = has_date or name == b"date"
+                has_server = has_server or name == b"server"
         if status == 205:  # RFC 9110, 15.3.6: the client must not wait for content.
             fields.append((b"content-length", b"0"))
         worker = self._worker
@@ -586,6 +575,29 @@ class HttpExchange:
             outcome = self.outcome
             for observe in self._worker.observers:
                 observe(outcome)
+
+
+def _sort_fields(pairs: Any, *, without: frozenset[bytes]) -> tuple[Fields, Fields]:
+    """Check the fields of a head; return those that go out as they are, and those that the server looks at."""
+    fields: Fields = []
+    noted: Fields = []
+    for pair in iterated(pairs):
+        try:
+            field = known_fields.get(pair)
+        except TypeError:  # a list cannot be known, and is as good
+            field = None
+        if field is not None:
+            fields.append(field)
+            continue
+        field = checked_field(pair, without)
+        if field is None:
+            continue
+        if field[0] in _NOTED:
+            noted.append(field)
+        else:
+            fields.append(field)
+            remember(pair, field)
+    return fields, noted
 
 
 def _content_length(value: bytes, known: int | None) -> int:

@@ -65,7 +65,7 @@ def tell_refusal(  # noqa: PLR0913 - one argument per fact
     if head is None:
         scope = {"client": facts.client, "scheme": "https" if facts.secure else "http", "extensions": {}}
         if facts.secure:
-            scope["extensions"]["tls"] = facts.new_tls_extension()
+            scope["extensions"]["tls"] = facts.tls
     else:
         scope = http_scope(facts, head, {})
     for observe in worker.observers:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from .asgi import HTTP_VERSIONS, Address, Fields, HttpScope, Scope, TlsExtension, WebSocketScope
+from .asgi import HTTP_VERSIONS, Address, Fields, Scope, TlsExtension
 from .proxies import Hop, TrustedProxies
 
 
@@ -47,12 +47,12 @@ class ConnectionFacts:
         """Whose connections are counted; None for a trusted proxy, who comes for many."""
         return self.client if self.proxies is None else None
 
-    def new_tls_extension(self) -> dict[str, Any]:
-        """Return the `tls` extension for one scope; what it says is found out once, when first needed."""
-        if self._tls is None:
-            assert self._make_tls is not None, "only over TLS"
+    @property
+    def tls(self) -> TlsExtension | None:
+        """The `tls` extension: built once, when first needed; None on clear connections."""
+        if self._tls is None and self._make_tls is not None:
             self._tls = self._make_tls()
-        return {**self._tls, "client_cert_chain": list(self._tls["client_cert_chain"])}
+        return self._tls
 
 
 @dataclass(slots=True)
@@ -66,9 +66,7 @@ class RequestHead:
     http_version: str
 
 
-def http_scope(
-    facts: ConnectionFacts, request: RequestHead, extensions: dict[str, dict[str, Any]]
-) -> Scope:
+def http_scope(facts: ConnectionFacts, request: RequestHead, extensions: dict[str, dict[str, Any]]) -> Scope:
     """Build the scope of an HTTP exchange (ASGI www 2.5).
 
     Args:
@@ -131,8 +129,9 @@ def _fill(
     scope["client"] = facts.client
     scope["server"] = facts.server
     scope["extensions"] = extensions
-    if facts.secure:
-        extensions["tls"] = facts.new_tls_extension()
+    tls = facts.tls
+    if tls is not None:
+        extensions["tls"] = {**tls, "client_cert_chain": list(tls["client_cert_chain"])}
     if facts.state is not None:
         scope["state"] = dict(facts.state)
     if facts.proxies is not None:

@@ -60,8 +60,7 @@ class PlainHeads:
             max_fields: The most fields.
         """
         if raw == self._last:
-            method, path, query, fields = self._said
-            return _bare_request(method, path, query, fields.copy())
+            return _bare_request(*self._said)
         first, *lines = raw[:-4].split(b"\r\n")
         parts = _REQUEST_LINE.fullmatch(first)
         if parts is None or len(lines) > max_fields:
@@ -91,7 +90,7 @@ class PlainHeads:
                 method, path, query, fields, "1.1", content, PlainResponse(method), keep_alive, False
             )
         if len(raw) <= _MAX_REPEATED:
-            self._last, self._said = raw, (method, path, query, fields.copy())
+            self._last, self._said = raw, (method, path, query, fields)
         return _bare_request(method, path, query, fields)
 
     def _learn(self, line: bytes) -> Field | None:
@@ -117,8 +116,9 @@ class PlainHeads:
 
 
 def _bare_request(method: str, path: bytes, query: bytes, fields: Fields) -> Http1Request:
-    """Make a request without content, behind which another may follow."""
-    return Http1Request(method, path, query, fields, "1.1", NO_CONTENT, PlainResponse(method), True, False)
+    """Make a request without content, behind which another may follow; its fields are its own."""
+    response = PlainResponse(method)
+    return Http1Request(method, path, query, fields.copy(), "1.1", NO_CONTENT, response, True, False)
 
 
 def _read_framing(framing: Fields) -> tuple[int, bool] | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alphorn.core import fields
 from alphorn.core.errors import UnexpectedMessage
-from alphorn.core.fields import known_fields, checked_fields, checked_name, checked_value
+from alphorn.core.fields import checked_fields, checked_name, checked_value, known_fields
 
 TOKEN_CHARACTERS = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 """RFC 9110, 5.6.2."""

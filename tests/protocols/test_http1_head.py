@@ -68,7 +68,13 @@ def test_any_bytes_are_a_head_or_a_fault_and_it_is_the_same_however_they_are_cut
     whole = read([data])
     in_pieces = read([*(piece for piece in pieces if piece), rest])
     if isinstance(whole, Http1Request) and isinstance(in_pieces, Http1Request):
-        assert whole.head == in_pieces.head
+        assert (whole.method, whole.path, whole.query, whole.fields, whole.http_version) == (
+            in_pieces.method,
+            in_pieces.path,
+            in_pieces.query,
+            in_pieces.fields,
+            in_pieces.http_version,
+        )
     else:
         assert whole == in_pieces
 
