@@ -94,7 +94,7 @@ def test_gauges_are_of_each_worker(server: ServerProcess) -> None:
     now = metrics()
     assert [now("requests_in_flight", worker=number) for number in "12"] == [0, 0]
     assert now("workers_silent") == 0
-    assert now("event_loop_lag_seconds_count") > 0, server.log
+    wait_until(lambda: metrics()("event_loop_lag_seconds_count") > 0, server)
 
 
 def ctl(*arguments: str) -> str:
