@@ -280,7 +280,7 @@ class _Running:
         self._tls: ServedTls | None = None
         self.commands: dict[str, Callable[..., Any]] = {
             "limits": lambda: {"hits": dict(self.limits.hits)},
-            "reopen_logs": reopen_log_files,
+            "reopen_logs": lambda: {"files": reopen_log_files()},
             "reload_certificates": lambda: {"in_use": self.reload_certificates()},
         }
         self._access_log: AccessLog | None = None

@@ -20,7 +20,7 @@ from .core.control import Message
 from .core.drain import delay_drain
 from .core.errors import AlphornError, ConfigError, WorkersFailed
 from .core.fleet import Fleet
-from .core.log import error_log
+from .core.log import error_log, reopen_log_files
 from .core.process import Signals, on_signals, usable_processors
 from .core.sockets import Listeners, open_listeners, parse_admin_bind, parse_bind
 from .log_config import set_up_logging
@@ -198,6 +198,7 @@ class Supervisor:
     def _acts(self) -> dict[str, Callable[[], object]]:
         return {
             "SIGHUP": lambda: self._do(self._reload_and_say()),
+            "SIGUSR1": lambda: self._do(self._reopen_logs()),
             "SIGTTIN": lambda: self._do(self._add()),
             "SIGTTOU": lambda: self._do(self._remove()),
         }
@@ -208,6 +209,10 @@ class Supervisor:
             error_log.info("%s", await self.reload())
         except ConfigError as error:
             error_log.error("%s%s", error.trace, error)
+
+    async def _reopen_logs(self) -> None:
+        reopen_log_files()
+        await self.ask("reopen_logs")
 
     async def _add(self) -> None:
         place = _Place(len(self._places) + 1)

@@ -273,20 +273,24 @@ unwritten: Final[set[Unwritten]] = set()
 """Who is to write when the process ends before its time."""
 
 
-def reopen_log_files() -> None:
+def reopen_log_files() -> int:
     """Open every log file again, so that lines go on in new files after the old ones were moved away.
 
     Those of `logging`, such as a configuration gives it, are opened again as well.
+
+    Returns:
+        How many there are.
     """
     flush_logs()
     for file in tuple(_files):
         file.reopen()
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     handlers = {each for logger in loggers if isinstance(logger, logging.Logger) for each in logger.handlers}
-    for handler in handlers:
-        if isinstance(handler, logging.FileHandler):
-            _reopen(handler)
+    theirs = [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
+    for handler in theirs:
+        _reopen(handler)
     error_log.info("opened the log files again")
+    return len(_files) + len(theirs)
 
 
 def _reopen(handler: logging.FileHandler) -> None:

@@ -92,6 +92,21 @@ def test_a_file_that_was_moved_away_is_opened_again(folder: Path) -> None:
         assert len(lines(old, 3)) == 3
 
 
+def test_every_worker_opens_a_file_again(folder: Path) -> None:
+    file = folder / "access.log"
+    options = ["--workers", "2", "--access-log-file", "access.log"]
+    with ServerProcess("shop:app", *options, folder=folder) as server:
+        get(server, "/1")
+        assert re.fullmatch(LINE % "/1", lines(file, 1)[0])
+        file.rename(folder / "access.log.1")
+        server.send_signal(signal.SIGUSR1)
+        for number in (1, 2):
+            server.wait_for(f"worker {number}: opened the log files again")
+        for _ in range(8):  # whichever worker answers
+            get(server, "/2")
+        lines(file, 8)
+
+
 def test_a_file_that_cannot_be_opened_again_goes_on(folder: Path) -> None:
     (folder / "logs").mkdir()
     file = folder / "logs" / "access.log"
