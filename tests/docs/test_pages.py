@@ -88,7 +88,18 @@ def test_python_compiles_and_names_settings_that_exist(block: Block) -> None:
 
 @pytest.mark.parametrize("block", blocks(), ids=str)
 def test_every_block_says_what_it_is(block: Block) -> None:
-    assert block.language in {"", "haproxy", "ini", "nginx", "python", "sh", "text", "toml"}, str(block)
+    assert block.language in {
+        "",
+        "dockerfile",
+        "haproxy",
+        "ini",
+        "nginx",
+        "python",
+        "sh",
+        "text",
+        "toml",
+        "yaml",
+    }, str(block)
 
 
 def test_every_module_has_its_place_in_the_architecture() -> None:
