@@ -12,6 +12,7 @@ from alphorn.core.codec import Codec, Handshake
 from alphorn.core.config import SETTINGS
 from alphorn.core.exchange import Connection, Exchange, Stream
 from alphorn.core.settings import APP, CONFIG_VARIABLE, gather
+from alphorn.ctl import command as ctl
 from support.pages import PAGES, ROOT, Block, Page
 
 FLAGS = {
@@ -19,6 +20,7 @@ FLAGS = {
     *(setting.flag for setting in SETTINGS),
     *(f"--no-{setting.key}" for setting in SETTINGS if setting.kind is bool),
     *("--config", "--demo", "--help", "--print-config", "--version"),
+    *(name for option in ctl.params for name in option.opts),
 }
 VARIABLES = {CONFIG_VARIABLE, APP.variable, *(setting.variable for setting in SETTINGS)}
 FIELDS = {setting.name for setting in SETTINGS}
@@ -55,6 +57,14 @@ def test_every_flag_exists(page: Page) -> None:
     for text in commands + spans:
         for flag in re.findall(r"(?<![\w-])--?[a-z][\w-]*", text):
             assert flag in FLAGS, f"{page}: {flag} in {text!r}"
+
+
+def test_every_command_of_ctl_exists_and_is_described(page: Page) -> None:
+    texts = [*page.code, *(line for block in page.blocks() for line in block.text.splitlines())]
+    used = {word for text in texts for word in re.findall(r"\balphorn ctl (?:--\S+ )*([\w-]+)", text)}
+    assert used <= ctl.commands.keys()
+    if page.file.name == "observability.md":
+        assert used == ctl.commands.keys()
 
 
 def test_every_variable_exists(page: Page) -> None:

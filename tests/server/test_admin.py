@@ -13,6 +13,8 @@ from alphorn import Config, Server
 from alphorn.core.asgi import Application, Receive, Scope, Send
 from alphorn.core.errors import ConfigError
 from alphorn.core.sockets import parse_admin_bind
+from alphorn.core.status_page import status_page
+from support.process import ServerProcess
 from support.steered_app import accept_lifespan
 from support.waiting import within
 
@@ -135,3 +137,85 @@ async def test_a_failed_start_leaves_no_endpoint(path: str) -> None:
         async with serving(refuses, f"unix:{path}"):
             pass
     assert mode_of(path) is None
+
+
+async def test_what_needs_a_unix_socket_is_refused_over_a_port(path: str) -> None:
+    async with serving(hello, "127.0.0.1:0", f"unix:{path}") as server:
+        async with httpx.AsyncClient(base_url=server.admin_urls[0], trust_env=False) as someone:
+            for name in ("/connections", "/streams", "/slow", "/stacks"):
+                assert (await someone.get(name)).status_code == 403
+            for name in ("/reload", "/drain", "/log-level"):
+                assert (await someone.post(name)).status_code == 403
+            for name in ("/", "/status", "/metrics"):
+                assert (await someone.get(name)).status_code == 200
+        async with client(path) as operator:
+            assert (await operator.get("/connections")).status_code == 200
+
+
+async def test_what_makes_no_sense_is_refused_with_the_mend(path: str) -> None:
+    async with serving(hello, f"unix:{path}"), client(path) as operator:
+        for arguments, told in (
+            ({"level": "loud"}, "'loud' is not one of debug, info"),
+            ({}, "None is not one of debug, info"),
+            ([], "the arguments are no JSON object"),
+        ):
+            answer = await operator.post("/log-level", json=arguments)
+            assert answer.status_code == 409
+            assert told in answer.text
+        drain = await operator.post("/drain")
+        assert (drain.status_code, "a part of a program" in drain.text) == (409, True)
+        too_long = await operator.post("/log-level", content=b'{"level":"' + b"x" * 10_000)
+        assert too_long.status_code == 409
+
+
+async def test_an_upgrade_to_websocket_is_refused(path: str) -> None:
+    fields = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    async with serving(hello, f"unix:{path}"), client(path) as operator:
+        assert (await operator.get("/", headers=fields)).status_code == 403
+
+
+# --- The page
+
+
+async def test_the_page_needs_nothing_from_elsewhere_and_names_nobody(path: str) -> None:
+    async with serving(hello, f"unix:{path}") as server, httpx.AsyncClient(trust_env=False) as someone:
+        await someone.get(f"{server.urls[0]}/secret")
+        async with client(path) as operator:
+            page = await operator.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"].startswith("default-src 'none';")
+    assert "<td>http/1.1</td><td>2xx</td><td>1</td>" in page.text
+    assert "src=" not in page.text
+    assert "href=" not in page.text
+    assert "secret" not in page.text
+    assert "127.0.0.1" not in page.text
+
+
+def test_the_page_escapes_whatever_it_shows() -> None:
+    bad = "<script>alert('&')</script>"
+    worker = {"worker": bad, "pid": bad, "state": bad, "age": 1.0}
+    counters = {"requests": {bad: {bad: 1}}, "limits": {bad: 1}, "opened": {bad: 1}}
+    page = status_page({"state": bad, "restarts": bad, "workers": [worker], "counters": counters})
+    assert b"<script" not in page
+    assert page.count(b"&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;") == 10
+
+
+# --- Without prometheus-client
+
+
+def test_health_needs_no_extra_and_metrics_say_which(tmp_path: Path) -> None:
+    (tmp_path / "prometheus_client.py").write_text("raise ImportError('it is not installed')\n")
+    (tmp_path / "nothing.py").write_text("async def app(scope, receive, send): ...\n")
+    with ServerProcess(
+        "nothing:app", "--lifespan", "off", "--admin-bind", "127.0.0.1:0", folder=tmp_path
+    ) as server:
+        server.wait_for("/metrics needs prometheus-client: pip install 'alphorn[metrics]'")
+        url = server.wait_for("(administration)").split()[5]
+        assert httpx.get(f"{url}/readyz", trust_env=False).text == "ready\n"
+        refused = httpx.get(f"{url}/metrics", trust_env=False)
+        assert (refused.status_code, "pip install 'alphorn[metrics]'" in refused.text) == (501, True)

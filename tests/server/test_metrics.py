@@ -1,6 +1,7 @@
 """`/metrics`: each number is what has happened, read by Prometheus' own parser."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from alphorn.core.metrics import Totals, add
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP2_TLS, Carrier
 from support.clock import ManualClock
 from support.operator import Operator
+from support.pages import ROOT
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp
 
@@ -208,6 +210,20 @@ async def test_an_application_that_spoils_its_scope_is_counted_all_the_same(
     response = await connect.fetch(await serve(spoiler, **ADMIN))
     assert response.status == 200
     assert (await operator.metrics())("requests_total", protocol="other", status="2xx") == 1
+
+
+@HTTP1
+async def test_every_metric_is_described_and_no_other(
+    serve: Serve, connect: Connect, operator: Operator, app: SteeredApp
+) -> None:
+    client = await connect(await serve(app, max_head_bytes=1024, blocked_loop_after=0.1, **ADMIN))
+    await (await client.request("GET", "/", [(b"a", b"b" * 2000)])).response()
+    text = (await operator.get("/metrics")).text
+    kinds = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE"))
+    described = set(re.findall(r"`(alphorn_\w+)`", (ROOT / "docs" / "observability.md").read_text("utf-8")))
+    assert set(kinds) == described
+    for sample in (line for line in text.splitlines() if not line.startswith("#")):
+        assert any(sample.startswith(name) for name in kinds), sample
 
 
 # --- The sums of several workers
