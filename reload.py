@@ -159,16 +159,29 @@ class Files:
             raise ConfigError(
                 "--reload needs the package watchfiles, which is not installed; `pip install watchfiles`"
             ) from None
-        self._folders = [_folder(name) for name in config.reload_dir or (config.app_dir,)]
+        flag, names = (
+            ("--reload-dir", config.reload_dir) if config.reload_dir else ("--app-dir", (config.app_dir,))
+        )
+        self._folders = [_folder(flag, name) for name in names]
         self._included = (_PYTHON, *config.reload_include)
         self._excluded = config.reload_exclude
         self._is_usual = watchfiles.DefaultFilter()
         self._watch = watchfiles.awatch
 
     async def changes(self) -> AsyncGenerator[list[str], None]:
-        """Yield the files that have changed, each time that some have and have come to rest."""
-        async for changes in self._watch(*self._folders, watch_filter=self._concerns):
-            yield _names(path for _, path in changes)
+        """Yield the files that have changed, each time that some have and have come to rest.
+
+        Raises:
+            ConfigError: The system does not report changes, or not of so many folders.
+        """
+        try:
+            async for changes in self._watch(*self._folders, watch_filter=self._concerns):
+                yield _names(path for _, path in changes)
+        except OSError as error:
+            raise ConfigError(
+                f"--reload: files cannot be watched: {error}; watch fewer with --reload-dir, or have them looked for "
+                "with WATCHFILES_FORCE_POLLING=1"
+            ) from error
 
     def _concerns(self, change: Any, path: str) -> bool:
         """Tell whether a change is one of the application."""
@@ -187,8 +200,8 @@ def _names(paths: Iterable[str]) -> list[str]:
     return sorted({os.path.relpath(path) for path in paths})
 
 
-def _folder(name: str) -> Path:
+def _folder(flag: str, name: str) -> Path:
     folder = Path(name).expanduser().resolve()
     if not folder.is_dir():
-        raise ConfigError(f"--reload-dir {name}: there is no folder {folder}; name one whose files to watch")
+        raise ConfigError(f"{flag} {name}: there is no folder {folder}; name one whose files to watch")
     return folder

@@ -82,7 +82,9 @@ class Server:
         """
         self.config = one_config(config, settings)
         if listeners is None and self.config.supervised:
-            raise ConfigError("a Server is one worker; for --workers use `alphorn.run` or the command")
+            raise ConfigError(
+                "a Server is one worker; for --workers and --reload use `alphorn.run` or the command"
+            )
         self.urls: list[str] = []
         self.admin_urls: list[str] = []
         self.announcements: list[str] = []

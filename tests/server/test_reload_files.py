@@ -63,6 +63,15 @@ def test_a_folder_that_is_not_there_is_named() -> None:
         Files(Config(reload=True, reload_dir=("nowhere",)))
 
 
+async def test_what_the_system_cannot_watch_is_said_with_the_mend(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    files = Files(Config(reload=True, reload_dir=(str(gone),)))
+    gone.rmdir()
+    with pytest.raises(ConfigError, match=r"cannot be watched: .*WATCHFILES_FORCE_POLLING=1"):
+        await anext(files.changes())
+
+
 @pytest.mark.parametrize("setting", ["reload_dir", "reload_include", "reload_exclude"])
 def test_choosing_files_is_of_no_use_without_reload(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"{setting} is of no use without reload"):
