@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from .core.clock import NEVER, Clock, Timed
@@ -87,8 +88,10 @@ class WorkerProcess:
         return f"worker {self.number} (pid {self.pid})"
 
     @classmethod
-    async def start(cls, number: int, orders: Message, listeners: Listeners, clock: Clock) -> Self:
-        """Start one."""
+    async def start(
+        cls, number: int, orders: Message, listeners: Listeners, clock: Clock, folder: Path | None = None
+    ) -> Self:
+        """Start one, in a folder or else in the working directory."""
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         try:
@@ -97,6 +100,7 @@ class WorkerProcess:
                     sys.executable,
                     *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does: -X, -W and the like are for the workers too
                     *("-c", _BOOT, str(theirs.fileno()), str(read), *sys.path),
+                    cwd=folder,
                     pass_fds=[theirs.fileno(), read, *listeners.descriptors()],
                 )
         except BaseException:

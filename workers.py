@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
+from .core import handover
 from .core.clock import NEVER, Clock
 from .core.config import Config, one_config
 from .core.control import Message
@@ -24,6 +25,7 @@ from .core.log import error_log, reopen_log_files
 from .core.process import Signals, on_signals, usable_processors
 from .core.sockets import Listeners, open_listeners, parse_admin_bind, parse_bind
 from .log_config import set_up_logging
+from .upgrade import Predecessor, Successor, starting_folder
 from .worker_process import STEADY_SECONDS, WELL, WorkerProcess, failure_of, orders
 
 if TYPE_CHECKING:
@@ -56,17 +58,21 @@ class _Place:
 class Supervisor:
     """The workers of a service, in the running event loop."""
 
-    def __init__(self, app: str, config: Config, clock: Clock | None = None) -> None:
+    def __init__(self, app: str, config: Config, predecessor: Predecessor | None = None) -> None:
         """Prepare to serve.
 
         Args:
             app: The "module:attribute" where the application is.
             config: The settings, which all workers share.
-            clock: Where deadlines get the time from.
+            predecessor: Whose sockets to take over, and whom to relieve.
         """
         self._app = app
         self._config = config
-        self._clock = clock or Clock()
+        self._clock = Clock()
+        self._folder = starting_folder()
+        self._predecessor = predecessor
+        self._successor: Successor | None = None
+        self._relieved = False
         self._began_at = self._clock.now()
         self._listeners = Listeners([], [])
         self._places: list[_Place] = []
@@ -93,6 +99,7 @@ class Supervisor:
         with Signals(self._kill) as signals, on_signals(self._acts()):
             self._listeners = open_listeners(self._config)
             admin = self._open_admin()
+            handover.close_rest()
             self._clock.start()
             try:
                 count = worker_count(self._config)
@@ -105,6 +112,8 @@ class Supervisor:
                     self._leaving = True
                     await delay_drain(self._config.drain_delay, self._clock)
             finally:
+                if admin is not None and self._relieved:  # the next one answers
+                    await admin.stop()
                 await self._end()
                 if admin is not None:
                     await admin.stop()
@@ -199,6 +208,7 @@ class Supervisor:
         return {
             "SIGHUP": lambda: self._do(self._reload_and_say()),
             "SIGUSR1": lambda: self._do(self._reopen_logs()),
+            "SIGUSR2": lambda: self._do(self._upgrade()),
             "SIGTTIN": lambda: self._do(self._add()),
             "SIGTTOU": lambda: self._do(self._remove()),
         }
@@ -213,6 +223,25 @@ class Supervisor:
     async def _reopen_logs(self) -> None:
         reopen_log_files()
         await self.ask("reopen_logs")
+
+    async def _upgrade(self) -> None:
+        """Start the next supervisor, and drain when it is ready."""
+        if self._successor is not None:
+            error_log.warning("SIGUSR2: process %d is about to take over already", self._successor.pid)
+            return
+        try:
+            self._successor = successor = await Successor.start(self._config, self._folder)
+        except OSError as error:
+            error_log.error("SIGUSR2: another process cannot be started: %s", error.strerror)
+            return
+        error_log.info("SIGUSR2: process %d shall take over", successor.pid)
+        self._relieved = await successor.wait_ready()
+        if self._relieved:
+            error_log.info("process %d has taken over: shutting down", successor.pid)
+            self.drain()
+        else:
+            error_log.error("process %d, which was to take over, has ended: going on", successor.pid)
+            self._successor = None
 
     async def _add(self) -> None:
         place = _Place(len(self._places) + 1)
@@ -245,6 +274,10 @@ class Supervisor:
                 await self._fill(place)
         except AlphornError as error:
             self._give_up(error)
+            return
+        if self._predecessor is not None and all(each.worker is not None for each in self._places):
+            self._predecessor.relieve()
+            self._predecessor = None
 
     async def _fill(self, place: _Place) -> None:
         """Start a worker, and give it the place when it is ready.
@@ -253,7 +286,7 @@ class Supervisor:
             AlphornError: It ended before it was ready.
         """
         told = orders(self._app, self._config, self._listeners)
-        worker = await WorkerProcess.start(place.number, told, self._listeners, self._clock)
+        worker = await WorkerProcess.start(place.number, told, self._listeners, self._clock, self._folder)
         self._processes[worker] = asyncio.create_task(self._attend(worker))
         await worker.ready
         old, place.worker = place.worker, worker
@@ -385,7 +418,10 @@ class Supervisor:
         for task in self._doing:
             task.cancel()
         for worker in self._processes:
-            worker.drain()
+            if self._relieved and worker.state == "ready":
+                worker.make_way()
+            else:
+                worker.drain()
         while self._processes:
             await asyncio.wait(set(self._processes.values()))
 
@@ -431,6 +467,9 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     _refuse_running_loop()
     config = one_config(config, settings)
     set_up_logging(config)
+    predecessor = Predecessor.find()
+    if predecessor is not None:
+        config = predecessor.complete(config)
     if config.certfile:  # before there is a loop, which whoever types would keep waiting
         from .tls.passwords import ask_for_key_password  # noqa: PLC0415 - only where there is TLS
 
@@ -442,15 +481,19 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     for bind in config.admin_bind:
         parse_admin_bind(bind)
     if config.supervised:
-        asyncio.run(_supervise(app, config))
+        asyncio.run(_supervise(app, config, predecessor))
         return
+    if predecessor is not None:
+        raise ConfigError(
+            "one process alone takes over from nobody; keep --workers, or start the service anew"
+        )
     from .server import Server, run_server  # noqa: PLC0415 - a supervisor does without it
 
     server = Server(app, config)
     run_server(server, server.serve())
 
 
-async def _supervise(app: Any, config: Config) -> None:
+async def _supervise(app: Any, config: Config, predecessor: Predecessor | None) -> None:
     flag = "--reload" if config.reload else f"--workers {config.workers}"
     if not isinstance(app, str):
         raise ConfigError(
@@ -467,7 +510,7 @@ async def _supervise(app: Any, config: Config) -> None:
 
         await Reloader(app, config).serve()
     else:
-        await Supervisor(app, config).serve()
+        await Supervisor(app, config, predecessor).serve()
 
 
 def _refuse_running_loop() -> None:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from . import handover
 from .asgi import Address
 from .config import Config
 from .errors import ConfigError
@@ -266,6 +267,7 @@ def close_sockets(sockets: Iterable[socket.socket]) -> None:
         if (
             isinstance(sock, UnixListener)
             and sock.identity is not None
+            and not handover.is_given(sock)
             and _identity(sock.file) == sock.identity
         ):
             with suppress(OSError):  # one that cannot be removed is stale, and the next start replaces it
@@ -274,6 +276,25 @@ def close_sockets(sockets: Iterable[socket.socket]) -> None:
 
 
 def _open(bind: Bind, backlog: int, mode: int) -> list[socket.socket]:
+    name = str(bind)
+    sockets = [_inherit(bind, descriptor) for descriptor in handover.take(name)]
+    sockets = sockets or _open_anew(bind, backlog, mode)
+    handover.note(name, sockets)
+    return sockets
+
+
+def _inherit(bind: Bind, descriptor: int) -> socket.socket:
+    """Take over what the process before had open."""
+    if not isinstance(bind, UnixBind):
+        return _adopt(DescriptorBind(descriptor))
+    sock = UnixListener(fileno=descriptor)
+    sock.file = Path(bind.path).absolute()
+    sock.identity = _identity(sock.file)
+    sock.set_inheritable(False)
+    return sock
+
+
+def _open_anew(bind: Bind, backlog: int, mode: int) -> list[socket.socket]:
     try:
         match bind:
             case TcpBind():
