@@ -481,8 +481,14 @@ class _Running:
             self._access_log.close()
 
 
-def run_server(server: Server, serving: Coroutine[Any, Any, None]) -> None:
-    """Run what a server does in an event loop of its own, and bound what it leaves behind."""
+def run_server(server: Server, serving: Coroutine[Any, Any, None], *, interruptible: bool = True) -> None:
+    """Run what a server does in an event loop of its own, and bound what it leaves behind.
+
+    Args:
+        server: The server.
+        serving: What it does.
+        interruptible: Whether SIGINT ends the process at once when only such things are left.
+    """
     enable_logging()
     runner = asyncio.Runner(loop_factory=loop_factory(server.config.loop))
     try:
@@ -490,7 +496,7 @@ def run_server(server: Server, serving: Coroutine[Any, Any, None]) -> None:
     finally:
         # Threads that nobody's request waits for have the grace that requests have; else it is used up.
         grace = server.config.graceful_timeout if server.drained else 0.0
-        with Ending(max(grace, ENDING_SECONDS)):
+        with Ending(max(grace, ENDING_SECONDS), interruptible=interruptible):
             runner.close()
 
 

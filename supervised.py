@@ -104,7 +104,7 @@ class _Worker:
             listeners = adopt_listeners(orders["serving"], orders["redirecting"])
             clock = Clock()
             server = Server(orders["app"], config, clock=clock, listeners=listeners)
-            run_server(server, self._serve(server, clock))
+            run_server(server, self._serve(server, clock), interruptible=False)
         except AlphornError as error:
             self._say_last(
                 {"event": "failed", "status": error.exit_status, "reason": str(error), "trace": error.trace}
@@ -112,7 +112,8 @@ class _Worker:
             return error.exit_status
         finally:
             # The interpreter takes handlers back when it ends, and would then end by the signal.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            for name in ("SIGTERM", *_OTHERS):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
         return 0
 
     async def _serve(self, server: Server, clock: Clock) -> None:

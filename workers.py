@@ -108,7 +108,8 @@ class Supervisor:
                 for place in self._places:
                     self._do(self._begin(place))
                 await asyncio.wait({signals.first, self._over}, return_when=asyncio.FIRST_COMPLETED)
-                if not self._over.done() or self._over.exception() is None:
+                failed = self._over.done() and self._over.exception() is not None
+                if not failed and not self._relieved:
                     self._leaving = True
                     await delay_drain(self._config.drain_delay, self._clock)
             finally:

@@ -138,21 +138,22 @@ def usable_processors() -> int:
 
 
 class Ending:
-    """The end of a process that may take no longer than some seconds; a signal ends it at once.
+    """The end of a process that may take no longer than some seconds; a signal ends it at once, if it may.
 
     As a context manager it bounds a block of code that waits for threads; `begin()` alone bounds the
     end of the interpreter, which waits for them too. Whoever is still there when the time is up is
     named in the log, and the exit status is 1.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, interruptible: bool = True) -> None:
         self._seconds = seconds
+        self._interruptible = interruptible
         self._over = threading.Event()
         self._previous: Any = None
 
     def begin(self) -> None:
         """Let the time run."""
-        if threading.current_thread() is threading.main_thread():
+        if self._interruptible and threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
         threading.Thread(target=self._watch, name="alphorn-ending", daemon=True).start()
 
