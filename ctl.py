@@ -58,8 +58,20 @@ class Operator:
         method: str,
         path: str,
         arguments: Mapping[str, Any] | None = None,
+        *,
         timeout: float | None = _PATIENCE_SECONDS,
     ) -> Any:
+        """Return what the server says in JSON; see `fetch`."""
+        return json.loads(self.fetch(method, path, arguments, timeout=timeout))
+
+    def fetch(
+        self,
+        method: str,
+        path: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = _PATIENCE_SECONDS,
+    ) -> str:
         """Return what the server says.
 
         Args:
@@ -75,7 +87,7 @@ class Operator:
         try:
             connection.request(method, path, json.dumps(arguments) if arguments else None)
             response = connection.getresponse()
-            content = response.read()
+            content = response.read().decode("utf-8", "replace").strip()
         except OSError as error:
             raise click.ClickException(
                 f"no server answers at {self._address}: {error.strerror or error}; is it the server's --admin-bind?"
@@ -87,8 +99,8 @@ class Operator:
         finally:
             connection.close()
         if response.status != http.client.OK:
-            raise click.ClickException(content.decode("utf-8", "replace").strip())
-        return json.loads(content)
+            raise click.ClickException(content)
+        return content
 
     def _connect(self, timeout: float | None) -> http.client.HTTPConnection:
         match self._bind:
@@ -165,6 +177,17 @@ def _worker_row(worker: Mapping[str, Any]) -> dict[str, Any]:
     if "connections" in worker:
         row["connections"] = sum(worker["connections"].values())
     return row
+
+
+@command.command()
+@click.pass_obj
+def health(operator: Operator) -> None:
+    """Say whether it is alive, be it ready or not: the exit status is 1 unless it answers."""
+    said = operator.fetch("GET", "/healthz")
+    if operator.as_json:
+        _print_json({"health": said})
+    else:
+        click.echo(said)
 
 
 @command.command()

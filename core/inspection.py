@@ -60,7 +60,8 @@ class Inspection:
         counters = self.metrics.counters() | {"limits": dict(self.limits.hits)}
         if self.watch is not None:
             counters |= {"lag": self.watch.lag.numbers(), "blocked": self.watch.blocked}
-        live = Counter(connection.protocol for connection in self.metrics.live.values())
+        live = Counter({"http/1.1": 0, "http/2": 0})
+        live.update(connection.protocol for connection in self.metrics.live.values())
         # In the middle of a handshake, or of closing.
         live["none"] = self.limits.occupancy.total - live.total()
         workers = list(self.workers())

@@ -112,7 +112,7 @@ class Metrics:
         self._received = 0  # by connections that are gone
         self._sent = 0
         self.live: dict[object, ObservedConnection] = {}
-        self.opened: Counter[str] = Counter()
+        self.opened = Counter({"http/1.1": 0, "http/2": 0})
         self.websockets = 0
         self.messages = Counter(received=0, sent=0)
         self.resets = Counter(client=0, server=0)

@@ -172,6 +172,7 @@ def test_drain_lets_requests_finish_and_ends_the_server(
     assert says("drain") == "what runs may end; then the server does\n"
     server.wait_for("alphorn ctl drain: shutting down")
     assert ctl("status").return_value == 1, "it is not ready"
+    assert says("health") == "ok\n", "but it is alive"
     assert answers("status")["state"] == "draining"
     server.wait_for("waiting for 1 request (/wait of 127.0.0.1:")
     assert waiting() == "done"
