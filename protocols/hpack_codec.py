@@ -98,6 +98,7 @@ class HpackDecoder:
     """The client's blocks to lists of fields; one per connection, every block in turn.
 
     Attributes:
+        list_bytes: The size of the last list, in bytes as 4.1 counts them.
         max_header_list_size: How large a list may become, in bytes as 4.1 counts them.
         max_allowed_table_size: How large the client may make its table, in bytes: what our SETTINGS said.
     """
@@ -108,6 +109,7 @@ class HpackDecoder:
         "_table",
         "_table_bytes",
         "header_table_size",
+        "list_bytes",
         "max_allowed_table_size",
         "max_header_list_size",
     )
@@ -117,6 +119,7 @@ class HpackDecoder:
         self.max_header_list_size = max_header_list_size
         self.max_allowed_table_size = _DEFAULT_TABLE
         # This connection.
+        self.list_bytes = 0
         self.header_table_size = _DEFAULT_TABLE
         self._table = _STATIC_ENTRIES.copy()  # the dynamic part begins with the newest
         self._table_bytes = 0
@@ -183,6 +186,7 @@ class HpackDecoder:
             raise HPACKDecodingError("a field is cut off, or in no table") from error
         if self.header_table_size > self.max_allowed_table_size:
             raise InvalidTableSizeError("the table was not made as small as it has to be")
+        self.list_bytes = list_bytes
         return fields
 
     def _read_string(self, data: bytes, position: int, indexed: bool) -> tuple[bytes, int]:

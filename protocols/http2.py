@@ -36,7 +36,7 @@ from .http2_fast_machine import Http2FastMachine
 from .http2_guard import Http2Guard, Slots
 from .http2_machine import Http2Machine
 from .http2_opening import content_too_large, open_on_stream, refusal
-from .http2_request import check_content, check_trailers, promised_request, read_request
+from .http2_request import RequestReader, check_content, check_trailers, promised_request
 from .http2_schedule import EarlyPriorities, parse_priority
 from .http2_sender import Http2Sender
 from .http2_stalls import Http2Stalls, Patient
@@ -86,6 +86,7 @@ class Http2Connection(asyncio.Protocol):
         self._streams: dict[int, Http2Stream] = {}
         self._pushed = 0  # how many of them are promised by us
         self._answered: dict[int, int] = {}  # the client still sends on them; how much of it was dropped
+        self._reader = RequestReader()
         self._slots = Slots(worker.config.max_streams)
         self._opened = 0  # how many requests there were
         self._early_priorities = EarlyPriorities()
@@ -313,19 +314,17 @@ class Http2Connection(asyncio.Protocol):
             self._guard.count_reset()
             return
         try:
-            request = read_request(event.fields)
+            request = self._reader.read(event.fields)
         except StreamFault as fault:
             self._refuse(stream_id, fault)
             return
         self._count_request()
         stream = self._open(stream_id, receiving=not event.ended)
         try:
-            exchange = open_on_stream(self._worker, self._facts, stream, request)
+            exchange = open_on_stream(self._worker, self._facts, stream, request, event.size)
         except StreamFault as fault:
             self._answer(stream, fault)
-            tell_refusal(
-                self._worker, self._facts, request.head, status=fault.code, length=0, stream_id=stream_id
-            )
+            tell_refusal(self._worker, self._facts, request, status=fault.code, length=0, stream_id=stream_id)
             return
         if early_priority is not None:  # RFC 9218, 7: it overrides what the request says
             stream.priority = early_priority
@@ -466,8 +465,9 @@ class Http2Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ sending
 
     def _flush_soon(self) -> None:
-        due = self._sender or self._starting
-        if due and not self._reading and not self._flush_scheduled:
+        if self._reading or self._flush_scheduled:
+            return
+        if self._sender or self._starting:
             self._flush_scheduled = True
             self._worker.loop.call_soon(self._flush_now)
 

@@ -14,10 +14,18 @@ from ..core.asgi import Fields
 
 @dataclass(slots=True)
 class RequestReceived:
-    """A client has opened a stream. `ended`: there is no content, and no trailer section."""
+    """A client has opened a stream.
+
+    Attributes:
+        stream_id: The stream.
+        fields: The head of the request, pseudo-header fields first.
+        size: Of the field list as RFC 9113 (6.5.2) counts it, in bytes.
+        ended: Whether there is no content, and no trailer section.
+    """
 
     stream_id: int
     fields: Fields
+    size: int
     ended: bool
 
 

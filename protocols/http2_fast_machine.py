@@ -198,7 +198,7 @@ class Http2FastMachine(Http2Streams):
 
     def _take_section(self, stream_id: int, block: bytes, ended: bool, malformed: bool) -> Event | None:
         """Take a field section: of a request, or of its trailers."""
-        if wire.table_updates(block) > MAX_TABLE_UPDATES:
+        if block and block[0] & 0xE0 == 0x20 and wire.table_updates(block) > MAX_TABLE_UPDATES:
             raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, "too many changes of the table size")
         if stream_id % 2 == 0:
             raise wire.protocol_fault("a client sends nothing on a stream of the server (5.1)")
@@ -216,7 +216,7 @@ class Http2FastMachine(Http2Streams):
             self._streams[stream_id] = OpenStream(self._initial_outbound, length, receiving=not ended)
             if malformed:
                 return self._fail(stream_id, ErrorCodes.PROTOCOL_ERROR)
-            return RequestReceived(stream_id, fields, ended)
+            return RequestReceived(stream_id, fields, self._decoder.list_bytes, ended)
         if not stream.receiving:
             return self._fail(stream_id, ErrorCodes.STREAM_CLOSED)
         if malformed or not ended:  # trailers end a message (8.1)

@@ -73,11 +73,12 @@ class Http2Guard:
             size: Its content, in bytes.
             cut: Whether its window did not let us send more.
         """
+        if self._earned >= _MOST_REPLIES:
+            return
         replies = _REPLIES if size < _SMALL else size / _BYTES_PER_REPLY
         if cut:
             replies = min(replies, size / _BYTES_PER_REPLY_IF_CUT)
-        if self._earned < _MOST_REPLIES:
-            self._earned += replies
+        self._earned += replies
 
     def count_useless(self, weight: int = 1) -> None:
         """Count a frame that is of no use to an application.

@@ -71,6 +71,7 @@ from .http2_limits import (
 _NO_RFC7540_PRIORITIES: Final = 0x9
 _PRIORITY_UPDATE: Final = 0x10
 _FRAME_HEAD: Final = 9  # bytes (RFC 9113, 4.1)
+_FIELD_OVERHEAD: Final = 32  # bytes (RFC 9113, 6.5.2)
 _KNOWN_SETTINGS: Final = frozenset(SettingCodes)
 # How much of the client's memory we use for our header compression, in bytes: RFC 7541's default.
 # A client may offer gigabytes, and the search through so large a table would be at our cost.
@@ -416,9 +417,9 @@ def _translate(event: h2.Event) -> events.Event | None:
     """Say what h2 says in the words of `http2_events`; None if the connection need not know."""
     match event:
         case h2.RequestReceived():
-            return events.RequestReceived(
-                event.stream_id, _plain(event.headers), event.stream_ended is not None
-            )
+            fields = _plain(event.headers)
+            size = sum(_FIELD_OVERHEAD + len(name) + len(value) for name, value in fields)
+            return events.RequestReceived(event.stream_id, fields, size, event.stream_ended is not None)
         case h2.DataReceived():
             ended = event.stream_ended is not None
             return events.DataReceived(event.stream_id, event.data, event.flow_controlled_length, ended)

@@ -13,25 +13,33 @@ from .http2_stream import AnyExchange, Http2Stream
 
 
 def open_on_stream(
-    worker: Worker, facts: ConnectionFacts, stream: Http2Stream, request: Http2Request
+    worker: Worker, facts: ConnectionFacts, stream: Http2Stream, request: Http2Request, size: int
 ) -> AnyExchange:
     """Make the exchange of a request.
+
+    Args:
+        worker: What the connection shares with its siblings.
+        facts: Of the connection.
+        stream: The wire's half.
+        request: The request, well-formed.
+        size: Of its field list, in bytes.
 
     Raises:
         StreamFault: It is refused; the code is the HTTP status to answer.
     """
-    head = request.head
-    _check_size(worker.config, request)
-    stream.read_hints(head.fields)
-    if head.method != head.method.upper():  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it
+    _check_size(worker.config, request, size)
+    stream.read_hints(request.fields)
+    if (
+        request.method != request.method.upper()
+    ):  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it
         raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "methods are in upper case")
-    if head.method != "CONNECT":
+    if request.method != "CONNECT":
         stream.length = request.length
-        return open_exchange(worker, stream, facts, head, websocket=False)
+        return open_exchange(worker, stream, facts, request, websocket=False)
     if request.protocol != b"websocket":
         raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is for WebSocket alone (RFC 8441)")
     stream.tunnel = True
-    return open_exchange(worker, stream, facts, head, websocket=True)
+    return open_exchange(worker, stream, facts, request, websocket=True)
 
 
 def refusal(worker: Worker, fault: StreamFault) -> Fields:
@@ -48,16 +56,16 @@ def refusal(worker: Worker, fault: StreamFault) -> Fields:
     return fields
 
 
-def _check_size(config: Config, request: Http2Request) -> None:
+def _check_size(config: Config, request: Http2Request, size: int) -> None:
     """Hold a request against the limits that its head shows.
 
     Raises:
         StreamFault: It is too large; the code is the HTTP status to answer.
     """
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    if request.size > config.max_head_bytes:
+    if size > config.max_head_bytes:
         raise StreamFault(status, "the request head is too large", limit="max_head_bytes")
-    if len(request.head.fields) > config.max_fields:
+    if len(request.fields) > config.max_fields:
         raise StreamFault(status, "the request head has too many fields", limit="max_fields")
     if config.max_body and request.length is not None and request.length > config.max_body:
         raise content_too_large()

@@ -9,13 +9,14 @@ for the application may pass it on. Knows no connection and no I/O.
 
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from h2.errors import ErrorCodes
 from hpack import NeverIndexedHeaderTuple
 from hpack.table import HeaderTable
 
-from ..core.asgi import Fields
+from ..core.asgi import Field, Fields
 from ..core.errors import StreamFault
 from ..core.scope import RequestHead
 
@@ -36,8 +37,10 @@ _ORDINARY: Final = frozenset(
     for name, _ in HeaderTable.STATIC_TABLE
     if not name.startswith(b":") and name not in (b"content-length", b"cookie", b"host", b"transfer-encoding")
 )
-_NOTED: Final = frozenset((b"content-length", b"cookie", b"host"))
-_FIELD_OVERHEAD: Final = 32  # RFC 9113, 6.5.2: what a field counts beyond its bytes
+_COMMON_METHODS: Final = frozenset((b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT"))
+# A browser sends some fifteen fields with every request, and one or two of them are new each time.
+_MAX_KNOWN_FIELDS: Final = 64
+_MAX_KNOWN_BYTES: Final = 1024  # of a field
 # What a promised request never has: its authority is the parent's, and it has no content.
 _NEVER_PROMISED: Final = frozenset((b"connection", b"content-length", b"expect", b"host"))
 # RFC 7541, 7.1.3: values that are guessed one by one if they get into the tables.
@@ -47,56 +50,113 @@ _MAX_LENGTH_DIGITS: Final = 18
 _LONGEST_REASON: Final = 200
 
 
-class Http2Request(NamedTuple):
+@dataclass(slots=True)
+class Http2Request(RequestHead):
     """A well-formed request.
 
     Attributes:
-        head: What goes into the scope.
         protocol: The `:protocol` of an extended CONNECT (RFC 8441), else None.
         length: The content-length in bytes, or None.
-        size: The size of the header list as RFC 9113 (6.5.2) counts it, in bytes.
     """
 
-    head: RequestHead
     protocol: bytes | None
     length: int | None
-    size: int
 
 
-def read_request(section: Iterable[tuple[bytes, bytes]]) -> Http2Request:
-    """Read a request.
+# Method, path, query, fields, protocol and length of a request.
+_Said: TypeAlias = tuple[str, bytes, bytes, Fields, bytes | None, int | None]
 
-    Raises:
-        StreamFault: It is malformed; the code is PROTOCOL_ERROR.
+
+class RequestReader:
+    """Reads the requests of one connection.
+
+    A field is checked once: those that a client repeats are remembered, within a bound, and never
+    for another client.
     """
-    pseudo: dict[bytes, bytes] = {}
-    fields: Fields = []
-    size = 0
-    noted = False
-    for field in section:
-        name, value = field
-        size += len(name) + len(value) + _FIELD_OVERHEAD
-        if name in _PSEUDO:  # each has a grammar of its own
-            if name in pseudo or fields:
-                raise _malformed(f"pseudo-header field {name!r} is repeated or late")
+
+    __slots__ = ("_host", "_known", "_last", "_said")
+
+    def __init__(self) -> None:
+        self._last: Fields | None = (
+            None  # a section that was good; many a client says the same again and again
+        )
+        self._said: _Said
+        self._known: set[Field] = set()
+        self._host: Field = (
+            b"host",
+            b"localhost",
+        )  # the last one that was good, and a good one to begin with
+
+    def read(self, section: Fields) -> Http2Request:
+        """Read a request.
+
+        Raises:
+            StreamFault: It is malformed; the code is PROTOCOL_ERROR.
+        """
+        if section != self._last:
+            self._said = self._read(section)
+            self._last = section
+        method, path, query, fields, protocol, length = self._said
+        return Http2Request(method, path, query, fields.copy(), "2", protocol, length)
+
+    def _read(self, section: Fields) -> _Said:
+        pseudo: dict[bytes, bytes] = {}
+        for name, value in section:
+            if name not in _PSEUDO:
+                break
+            if name in pseudo:
+                raise _malformed(f"pseudo-header field {name!r} is repeated")
             pseudo[name] = value
-            continue
-        if not _VALUE.fullmatch(value):
-            raise _malformed(f"the value of {name!r}")
-        if name not in _ORDINARY:
-            _check_name(name, value)
-            noted = noted or name in _NOTED
-        fields.append(field)
-    method = pseudo.get(b":method", b"")
-    if not _NAME.fullmatch(method.lower()):
-        raise _malformed("no valid :method")
-    _check_target(pseudo, connect=method == b"CONNECT")
-    authority = _authority(pseudo, fields if noted else [])
-    length = _length(fields) if noted else None
-    path, _, query = pseudo.get(b":path", b"").partition(b"?")
-    fields = _joined(authority, fields) if noted else [(b"host", authority), *fields]
-    head = RequestHead(method.decode("ascii"), path, query, fields, "2")
-    return Http2Request(head, pseudo.get(b":protocol"), length, size)
+        method = pseudo.get(b":method", b"")
+        _check_target(pseudo, method)
+        fields, noted = self._read_fields(section[len(pseudo) :])
+        authority = pseudo.get(b":authority", b"")
+        length = None
+        if noted:
+            authority, length = _authority(pseudo, noted), _length(noted)
+        if authority != self._host[1]:
+            fields[0] = self._learn_host(authority)
+        path, _, query = pseudo.get(b":path", b"").partition(b"?")
+        return method.decode("ascii"), path, query, fields, pseudo.get(b":protocol"), length
+
+    def _read_fields(self, section: Fields) -> tuple[Fields, Fields]:
+        """Return the fields, behind one for the authority, and those that not only the application looks at."""
+        known = self._known
+        fields: Fields = [self._host]
+        noted: Fields = []
+        crumbs = 0
+        for field in section:
+            if field in known:
+                fields.append(field)
+                continue
+            name, value = field
+            if not _VALUE.fullmatch(value):
+                raise _malformed(f"the value of {name!r}")
+            if name == b"host":
+                noted.append(field)
+                continue
+            fields.append(field)
+            if name == b"cookie":
+                crumbs += 1
+            elif name == b"content-length":
+                noted.append(field)
+            else:
+                if name not in _ORDINARY:
+                    _check_name(name, value)
+                if len(name) + len(value) <= _MAX_KNOWN_BYTES:
+                    self._remember(field)
+        return _joined(fields) if crumbs > 1 else fields, noted
+
+    def _remember(self, field: Field) -> None:
+        if len(self._known) >= _MAX_KNOWN_FIELDS:
+            self._known.clear()
+        self._known.add(field)
+
+    def _learn_host(self, authority: bytes) -> Field:
+        if not _AUTHORITY.fullmatch(authority):
+            raise _malformed("no valid :authority")
+        self._host = (b"host", authority)
+        return self._host
 
 
 def promised_request(
@@ -162,9 +222,11 @@ def _check_name(name: bytes, value: bytes) -> None:
         raise _malformed(f"{name!r} belongs to a connection, not to a request")
 
 
-def _check_target(pseudo: dict[bytes, bytes], *, connect: bool) -> None:
+def _check_target(pseudo: dict[bytes, bytes], method: bytes) -> None:
     """Check the control data (RFC 9113, 8.3.1 and 8.5; RFC 8441, 4)."""
-    extended = b":protocol" in pseudo
+    if method not in _COMMON_METHODS and not _NAME.fullmatch(method.lower()):
+        raise _malformed("no valid :method")
+    connect, extended = method == b"CONNECT", b":protocol" in pseudo
     if extended and not (connect and _VALUE.fullmatch(pseudo[b":protocol"])):
         raise _malformed(":protocol without CONNECT, or no valid one")
     if connect and not extended:
@@ -174,7 +236,7 @@ def _check_target(pseudo: dict[bytes, bytes], *, connect: bool) -> None:
     if pseudo.get(b":scheme") not in (b"http", b"https"):
         raise _malformed("no valid :scheme")
     path = pseudo.get(b":path", b"")
-    if not _TARGET.fullmatch(path) and not (path == b"*" and pseudo[b":method"] == b"OPTIONS"):
+    if not _TARGET.fullmatch(path) and not (path == b"*" and method == b"OPTIONS"):
         raise _malformed("no valid :path")
 
 
@@ -182,8 +244,6 @@ def _authority(pseudo: dict[bytes, bytes], fields: Fields) -> bytes:
     """Return the one authority; `host` may repeat it, but not contradict it (RFC 9113, 8.3.1)."""
     hosts = [value for name, value in fields if name == b"host"]
     authority = pseudo.get(b":authority", hosts[0] if hosts else b"")
-    if not _AUTHORITY.fullmatch(authority):
-        raise _malformed("no valid :authority")
     if len(hosts) > 1 or any(host.lower() != authority.lower() for host in hosts):
         raise _malformed("host and :authority differ, or there are several")
     return authority
@@ -198,16 +258,14 @@ def _length(fields: Fields) -> int | None:
     return int(lengths[0])
 
 
-def _joined(authority: bytes, fields: Fields) -> Fields:
-    """Put `host` first (ASGI www) and join the crumbs of the cookie (RFC 9113, 8.2.3)."""
-    cookie = b"; ".join(value for name, value in fields if name == b"cookie")
-    joined: Fields = [(b"host", authority)]
-    cookie_placed = False
-    for name, value in fields:
-        if name == b"cookie":
-            if not cookie_placed:
-                joined.append((name, cookie))
-            cookie_placed = True
-        elif name != b"host":
-            joined.append((name, value))
+def _joined(fields: Fields) -> Fields:
+    """Join the crumbs of the cookie where the first one stood (RFC 9113, 8.2.3)."""
+    crumbs = [value for name, value in fields if name == b"cookie"]
+    joined: Fields = []
+    for field in fields:
+        if field[0] != b"cookie":
+            joined.append(field)
+        elif crumbs:
+            joined.append((b"cookie", b"; ".join(crumbs)))
+            crumbs = []
     return joined

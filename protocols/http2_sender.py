@@ -65,7 +65,8 @@ class Http2Sender:
 
     def discard(self, stream: Http2Stream) -> None:
         """Let a stream sit out; harmless if it does already."""
-        self._schedule.discard(stream)
+        if self._schedule:
+            self._schedule.discard(stream)
 
     def send_whole(self, stream: Http2Stream, fields: Fields, content: bytes) -> bool:
         """Send a response in one DATA frame, unless somebody waits for a turn or it has no room; tell whether."""

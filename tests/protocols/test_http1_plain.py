@@ -131,6 +131,18 @@ def test_what_a_connection_knows_does_not_let_oddities_through(line: bytes) -> N
     assert heads.read(plain + b"\r\n", MAX_FIELDS) is not None
 
 
+def test_a_head_that_repeats_is_read_as_it_was_and_shares_nothing() -> None:
+    heads, raw = PlainHeads(), b"GET /a?b HTTP/1.1\r\nHost: a\r\nX-A: b\r\n\r\n"
+    for _ in range(3):
+        request = heads.read(raw, 100)
+        assert request is not None
+        assert head_of(request) == ("GET", b"/a", b"b", [(b"host", b"a"), (b"x-a", b"b")], "1.1")
+        request.fields.clear()
+    other = heads.read(raw.replace(b"/a", b"/c"), 100)
+    assert other is not None
+    assert other.path == b"/c"
+
+
 def test_a_client_that_never_repeats_a_line_fills_no_memory() -> None:
     heads = PlainHeads()
     for number in range(1000):

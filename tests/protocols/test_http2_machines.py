@@ -506,7 +506,9 @@ def test_both_machines_take_so_many_parts_of_a_field_block(frames: int) -> None:
 def test_both_machines_take_what_a_read_holds_in_turns() -> None:
     both = started(max_control_frames=1000)
     both.hear(*[Ping()] * 200, Headers(1, GET, end_stream=True))
-    assert both.events[-1] == events.RequestReceived(1, GET, ended=True)
+    assert both.events[-1] == events.RequestReceived(
+        1, GET, sum(len(name) + len(value) + 32 for name, value in GET), ended=True
+    )
 
 
 def test_both_machines_stop_a_client_that_overdraws_the_connection() -> None:
