@@ -103,8 +103,8 @@ class Worker(base.Worker):
         loop = asyncio.get_running_loop()
         application = self._counted(adapt(self.wsgi, config.interface))
         # Copies, for the server closes what it listens on, and Gunicorn passes these on.
-        listeners = adopt_listeners((os.dup(sock.fileno()) for sock in self.sockets), ())
-        server = Server(application, config, listeners=listeners)
+        listeners = adopt_listeners([[os.dup(sock.fileno()) for sock in self.sockets], [], []])
+        server = Server(application, config, listeners=listeners, supervised=True)
         self._told = loop.create_future()
         self._serving = loop.create_task(
             server.serve_until(self._told, lambda: error_log.info("\n".join(server.announcements)))

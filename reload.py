@@ -23,7 +23,7 @@ from .core.control import Message
 from .core.errors import ApplicationFailed, ConfigError
 from .core.log import error_log
 from .core.process import Signals
-from .core.sockets import Listeners, open_listeners
+from .core.sockets import Listeners, open_as_user
 from .worker_process import WorkerProcess, failure_of, orders
 
 __all__ = ["Files", "Reloader"]
@@ -54,7 +54,7 @@ class Reloader:
         self._config = dataclasses.replace(config, graceful_timeout=grace)
         self._clock = clock or Clock()
         self._files = Files(config)
-        self._listeners = Listeners([], [])
+        self._listeners = Listeners([], [], [])
         self._worker: WorkerProcess | None = None
         self._announced = False
         self._changed_at = NEVER
@@ -66,7 +66,7 @@ class Reloader:
             ConfigError: An address cannot be used; or from the start, there is no such application.
         """
         with Signals(self._kill) as signals:
-            self._listeners = open_listeners(self._config)
+            self._listeners = open_as_user(self._config)
             working = asyncio.create_task(self._work())
             try:
                 either: set[asyncio.Future[Any]] = {working, signals.first}

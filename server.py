@@ -33,6 +33,7 @@ from .core.redirect import HTTPS_PORT, RedirectToHttps
 from .core.request_ids import Named
 from .core.sockets import Listeners, address_of, describe, open_listeners
 from .core.static import StaticFiles, parse_mounts
+from .core.systemd import ServiceManager
 from .core.worker import Worker, make_limits
 from .protocols.http1 import Http1Connection
 from .protocols.http2 import Http2Connection
@@ -54,8 +55,7 @@ class Server:
         config: The settings.
         urls: Where it listens, one URL per socket, those of redirects last; known once it has started.
         admin_urls: Where its operator may ask (`--admin-bind`); known once it has started.
-        announcements: The same as lines for the log, with what is spoken there. Who hands in `listeners`
-            announces them, for there may be others with the same.
+        announcements: The same as lines for the log, with what is spoken there.
         drained: Whether it has stopped, and every request had finished by itself within the grace period.
     """
 
@@ -66,6 +66,7 @@ class Server:
         *,
         clock: Clock | None = None,
         listeners: Listeners | None = None,
+        supervised: bool = False,
         **settings: Any,
     ) -> None:
         """Prepare to serve.
@@ -75,13 +76,14 @@ class Server:
             config: The settings; or give them by name.
             clock: Where timeouts get the time from; tests hand in one that they advance.
             listeners: Sockets that are open already, in place of those that the settings name.
+            supervised: Whether there is a supervisor, which announces where it listens and whom the operator asks.
             settings: Fields of a Config, when none is given.
 
         Raises:
             ConfigError: The application cannot be loaded, or a setting makes no sense.
         """
         self.config = one_config(config, settings)
-        if listeners is None and self.config.supervised:
+        if self.config.supervised and not supervised:
             raise ConfigError(
                 "a Server is one worker; for --workers and --reload use `alphorn.run` or the command"
             )
@@ -89,6 +91,7 @@ class Server:
         self.admin_urls: list[str] = []
         self.announcements: list[str] = []
         self._listeners = listeners
+        self._supervised = supervised
         self.drained = False
         self._clock = clock or Clock()
         mounts = parse_mounts(self.config.static)
@@ -129,12 +132,19 @@ class Server:
         """
         if self._running is not None:
             raise RuntimeError("this server has been started already")
-        running = _Running(self._application, self.config, self._clock, self._listeners, self._drain_now)
+        running = _Running(
+            self._application,
+            self.config,
+            self._clock,
+            self._listeners,
+            self._drain_now,
+            supervised=self._supervised,
+        )
         self.urls, self.announcements = await running.start()
         self.admin_urls = running.admin_urls
         self._running = running
         self._commands = running.commands
-        if self._listeners is None:
+        if not self._supervised:
             for line in self.announcements:
                 error_log.info("%s", line)
 
@@ -197,15 +207,24 @@ class Server:
             StartupFailed: The application refused to start.
             ShutdownFailed: The application reported that its shutdown failed.
         """
+        manager = ServiceManager(self._clock)
+
+        def reload() -> None:
+            manager.reloading()
+            self.reload_certificates()
+            manager.ready()
+
         acts: dict[str, Callable[[], object]] = {"SIGUSR1": reopen_log_files}
         if self.config.certfile:
-            acts["SIGHUP"] = self.reload_certificates
+            acts["SIGHUP"] = reload
         with Signals() as signals, on_signals(acts):
             self._signals = signals
+            signals.first.add_done_callback(lambda _: manager.stopping())
             try:
-                await self.serve_until(signals.first)
+                await self.serve_until(signals.first, manager.ready)
             finally:
                 self._signals = None
+                manager.close()
 
     async def serve_until(
         self,
@@ -255,13 +274,15 @@ class Server:
 class _Running:
     """What exists between start and stop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a Server was told, and nothing else
         self,
         application: Application,
         config: Config,
         clock: Clock,
         listeners: Listeners | None,
         drain_now: Callable[[], None],
+        *,
+        supervised: bool,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -275,8 +296,9 @@ class _Running:
         self._worker = self._make_worker(self._told_of_shutdown or application)
         self._watch = LoopWatch(clock, config.blocked_loop_after) if config.blocked_loop_after else None
         self._proxies = TrustedProxies(config.trusted_proxies, config.forwarded_fields)
-        self._supervised = listeners is not None
-        self._listeners = listeners or Listeners([], [])
+        self._supervised = supervised
+        self._open = listeners is not None
+        self._listeners = listeners or Listeners([], [], [])
         self._redirects: Worker | None = None
         self._acceptors: list[Acceptor] = []
         self._tls: ServedTls | None = None
@@ -302,10 +324,10 @@ class _Running:
             if self._config.access_log:
                 self._access_log = AccessLog(self._config, self._clock)
             self._tls = tls = _tls(self._config, self._clock)
-            if not self._supervised:  # else the supervisor does it for all of its workers
+            if not self._open:
                 self._listeners = open_listeners(self._config)
-                if self._config.admin_bind:
-                    self._admin = self._open_admin()
+            if self._config.admin_bind and not self._supervised:
+                self._admin = self._open_admin()
             self._clock.start()
             await self._lifespan.startup()
             if self._watch is not None:  # what blocks before is nobody's wait
@@ -327,12 +349,16 @@ class _Running:
         )
         for listener in self._listeners.serving:
             self._accept(listener, handlers, None if tls is None else tls.choose)
+        for listener in self._listeners.clear:
+            self._accept(listener, handlers, None)
         urls = [describe(listener, secure=tls is not None) for listener in self._listeners.serving]
+        clear = [describe(listener, secure=False) for listener in self._listeners.clear]
         spoken = _spoken(self._config, secure=tls is not None)
         names = "" if tls is None else f"; certificate for {tls.names}"
         redirects = self._redirect() if self._listeners.redirecting else []
-        return urls + redirects, [
+        return urls + clear + redirects, [
             *(f"listening on {url} ({spoken}{names})" for url in urls),
+            *(f"listening on {url} ({_spoken(self._config, secure=False)})" for url in clear),
             *(f"listening on {url} (redirects to https)" for url in redirects),
         ]
 

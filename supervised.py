@@ -101,9 +101,9 @@ class _Worker:
         """Serve, and return the exit status; if it cannot, the supervisor is told why."""
         threading.Thread(target=self._follow, name="alphorn-supervisor", daemon=True).start()
         try:
-            listeners = adopt_listeners(orders["serving"], orders["redirecting"])
+            listeners = adopt_listeners(orders["listeners"])
             clock = Clock()
-            server = Server(orders["app"], config, clock=clock, listeners=listeners)
+            server = Server(orders["app"], config, clock=clock, listeners=listeners, supervised=True)
             run_server(server, self._serve(server, clock), interruptible=False)
         except AlphornError as error:
             self._say_last(

@@ -78,13 +78,15 @@ class Successor:
             OSError: The system refuses.
         """
         sockets = handover.descriptors()
+        # The signs of life that systemd wants are the next one's to give.
+        environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
         ours, theirs = socket.socketpair()
         with theirs:
             # Not one of asyncio's, which would end with this process.
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - quick; the command that has started this one
                 [sys.executable, *sys.orig_argv[1:]],
                 cwd=folder,
-                env={**os.environ, _VARIABLE: str(theirs.fileno())},
+                env={**environment, _VARIABLE: str(theirs.fileno())},
                 pass_fds=[theirs.fileno(), *(number for numbers in sockets.values() for number in numbers)],
             )
         channel = await Channel.over(ours)

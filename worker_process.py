@@ -210,8 +210,7 @@ def orders(app: str, config: Config, listeners: Listeners) -> Message:
     return {
         "app": app,
         "config": dataclasses.asdict(config),
-        "serving": [sock.fileno() for sock in listeners.serving],
-        "redirecting": [sock.fileno() for sock in listeners.redirecting],
+        "listeners": listeners.numbers,
     }
 
 

@@ -12,6 +12,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .core import handover
@@ -21,9 +23,11 @@ from .core.control import Message
 from .core.drain import delay_drain
 from .core.errors import AlphornError, ConfigError, WorkersFailed
 from .core.fleet import Fleet
+from .core.identity import PidFile, settle
 from .core.log import error_log, reopen_log_files
 from .core.process import Signals, on_signals, usable_processors
-from .core.sockets import Listeners, open_listeners, parse_admin_bind, parse_bind
+from .core.sockets import Listeners, open_as_user, parse_admin_bind, parse_bind
+from .core.systemd import ServiceManager
 from .log_config import set_up_logging
 from .upgrade import Predecessor, Successor, starting_folder
 from .worker_process import STEADY_SECONDS, WELL, WorkerProcess, failure_of, orders
@@ -58,23 +62,28 @@ class _Place:
 class Supervisor:
     """The workers of a service, in the running event loop."""
 
-    def __init__(self, app: str, config: Config, predecessor: Predecessor | None = None) -> None:
+    def __init__(
+        self, app: str, config: Config, predecessor: Predecessor | None = None, folder: Path | None = None
+    ) -> None:
         """Prepare to serve.
 
         Args:
             app: The "module:attribute" where the application is.
             config: The settings, which all workers share.
             predecessor: Whose sockets to take over, and whom to relieve.
+            folder: Where the service was started, from which `--chdir` leads on.
         """
         self._app = app
         self._config = config
         self._clock = Clock()
-        self._folder = starting_folder()
+        self._started_in = folder or starting_folder()
+        self._folder = self._started_in / (config.chdir or "")
         self._predecessor = predecessor
         self._successor: Successor | None = None
         self._relieved = False
         self._began_at = self._clock.now()
-        self._listeners = Listeners([], [])
+        self._listeners = Listeners([], [], [])
+        self._manager = ServiceManager(self._clock)
         self._places: list[_Place] = []
         self._processes: dict[WorkerProcess, asyncio.Task[None]] = {}
         self._doing: set[asyncio.Task[None]] = set()
@@ -97,7 +106,7 @@ class Supervisor:
             WorkersFailed: Workers end again and again, or one did not end well.
         """
         with Signals(self._kill) as signals, on_signals(self._acts()):
-            self._listeners = open_listeners(self._config)
+            self._listeners = open_as_user(self._config)
             admin = self._open_admin()
             handover.close_rest()
             self._clock.start()
@@ -118,6 +127,7 @@ class Supervisor:
                 await self._end()
                 if admin is not None:
                     await admin.stop()
+                self._manager.close()
                 self._clock.stop()
                 self._listeners.close()
         if self._over.done():
@@ -190,17 +200,21 @@ class Supervisor:
         Raises:
             ConfigError: A worker did not get ready; those that serve stay.
         """
-        if self._config.certfile:
-            await self.ask("reload_certificates")
-        async with self._turn:
-            for place in list(self._places):
-                try:
-                    await self._replace(place)
-                except AlphornError as error:
-                    raise ConfigError(
-                        f"the rolling restart is given up at worker {place.number}, and the workers that serve "
-                        f"stay: {error}"
-                    ) from error
+        self._manager.reloading()
+        try:
+            if self._config.certfile:
+                await self.ask("reload_certificates")
+            async with self._turn:
+                for place in list(self._places):
+                    try:
+                        await self._replace(place)
+                    except AlphornError as error:
+                        raise ConfigError(
+                            f"the rolling restart is given up at worker {place.number}, and the workers that serve "
+                            f"stay: {error}"
+                        ) from error
+        finally:
+            self._manager.ready()
         return f"{len(self._places)} workers were replaced"
 
     # ------------------------------------------------------------------ signals
@@ -231,7 +245,7 @@ class Supervisor:
             error_log.warning("SIGUSR2: process %d is about to take over already", self._successor.pid)
             return
         try:
-            self._successor = successor = await Successor.start(self._config, self._folder)
+            self._successor = successor = await Successor.start(self._config, self._started_in)
         except OSError as error:
             error_log.error("SIGUSR2: another process cannot be started: %s", error.strerror)
             return
@@ -239,9 +253,12 @@ class Supervisor:
         self._relieved = await successor.wait_ready()
         if self._relieved:
             error_log.info("process %d has taken over: shutting down", successor.pid)
+            self._manager.main_process(successor.pid)
             self.drain()
         else:
             error_log.error("process %d, which was to take over, has ended: going on", successor.pid)
+            with suppress(ConfigError):
+                PidFile(self._config.pid_file).write()  # it has had its own number there
             self._successor = None
 
     async def _add(self) -> None:
@@ -411,11 +428,14 @@ class Supervisor:
             self._announced = True
             for line in lines:
                 error_log.info("%s", line)
+            self._manager.ready()
 
     # ------------------------------------------------------------------ the end
 
     async def _end(self) -> None:
         self._ending = True
+        if not self._relieved:
+            self._manager.stopping()
         for task in self._doing:
             task.cancel()
         for worker in self._processes:
@@ -467,6 +487,8 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
     """
     _refuse_running_loop()
     config = one_config(config, settings)
+    folder = starting_folder()
+    settle(config)
     set_up_logging(config)
     predecessor = Predecessor.find()
     if predecessor is not None:
@@ -475,26 +497,38 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
         from .tls.passwords import ask_for_key_password  # noqa: PLC0415 - only where there is TLS
 
         config = ask_for_key_password(config)
-    for bind in (
-        config.bind + config.redirect_bind
-    ):  # before the application is loaded, which may take its time
+    # Before the application is loaded, which may take its time.
+    for bind in config.bind + config.redirect_bind + config.clear_bind:
         parse_bind(bind)
     for bind in config.admin_bind:
         parse_admin_bind(bind)
-    if config.supervised:
-        asyncio.run(_supervise(app, config, predecessor))
-        return
-    if predecessor is not None:
+    if predecessor is not None and not config.supervised:
         raise ConfigError(
             "one process alone takes over from nobody; keep --workers, or start the service anew"
         )
+    with PidFile(config.pid_file):
+        if config.supervised:
+            asyncio.run(_supervise(app, config, predecessor, folder))
+        else:
+            _serve_alone(app, config)
+
+
+def _serve_alone(app: Any, config: Config) -> None:
     from .server import Server, run_server  # noqa: PLC0415 - a supervisor does without it
 
-    server = Server(app, config)
+    if config.user is None and config.group is None:
+        server = Server(app, config)
+    else:
+        listeners = open_as_user(config)
+        try:
+            server = Server(app, config, listeners=listeners)
+        except BaseException:
+            listeners.close()
+            raise
     run_server(server, server.serve())
 
 
-async def _supervise(app: Any, config: Config, predecessor: Predecessor | None) -> None:
+async def _supervise(app: Any, config: Config, predecessor: Predecessor | None, folder: Path) -> None:
     flag = "--reload" if config.reload else f"--workers {config.workers}"
     if not isinstance(app, str):
         raise ConfigError(
@@ -511,7 +545,7 @@ async def _supervise(app: Any, config: Config, predecessor: Predecessor | None) 
 
         await Reloader(app, config).serve()
     else:
-        await Supervisor(app, config, predecessor).serve()
+        await Supervisor(app, config, predecessor, folder).serve()
 
 
 def _refuse_running_loop() -> None:

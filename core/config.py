@@ -126,7 +126,8 @@ class Config:
     bind: tuple[str, ...] = setting(
         (),
         "Address to listen on, repeatable: HOST:PORT, [V6]:PORT, :PORT (every address, IPv4 and IPv6), "
-        "unix:/PATH or fd://N. Port 0 takes a free port. Replaces --host and --port.",
+        "unix:/PATH, fd://N, or systemd://NAME for sockets that systemd passes on (systemd:// for all). Port 0 takes "
+        "a free port. Replaces --host and --port.",
         section="Sockets",
         short="-b",
         unit="address",
@@ -152,6 +153,62 @@ class Config:
         section="Sockets",
         at_least=1,
         at_most=65535,
+    )
+    clear_bind: tuple[str, ...] = setting(
+        (),
+        "Address on which the same is served in the clear beside --bind with TLS, such as unix:/run/app.sock for a "
+        "proxy on this machine. Repeatable; written like --bind.",
+        section="Sockets",
+        unit="address",
+    )
+    socket_mode: str = setting(
+        "666",
+        "Who may connect to unix sockets of --bind and --clear-bind, as the mode of their files in octal digits. "
+        "A proxy in front runs as another user as a rule (nginx: 666).",
+        section="Sockets",
+        pattern="0?[0-7]{3}",
+        example="660",
+    )
+    socket_owner: str | None = setting(
+        None,
+        "USER:GROUP, USER or :GROUP to own the files of these unix sockets; only root may name another user.",
+        section="Sockets",
+        pattern="[^:]+(:[^:]+)?|:[^:]+",
+        example="app:www-data",
+    )
+
+    # --- Process
+    user: str | None = setting(
+        None,
+        "User to become, by name or number, once the sockets are open and before APP is imported; for those who "
+        "start it as root. Certificates and keys have to be readable for this user.",
+        section="Process",
+        unit="user",
+    )
+    group: str | None = setting(
+        None,
+        "Group to become likewise; by default the user's own.",
+        section="Process",
+        unit="group",
+    )
+    umask: str | None = setting(
+        None,
+        "Mask of the modes of new files, in octal digits.",
+        section="Process",
+        pattern="0?[0-7]{3}",
+        example="027",
+    )
+    chdir: str | None = setting(
+        None,
+        "Folder to work in, from which relative paths of the other settings begin, but for --config.",
+        section="Process",
+        unit="folder",
+    )
+    pid_file: str | None = setting(
+        None,
+        "File with the number of the process to which signals are sent; written before the user is changed.",
+        section="Process",
+        unit="file",
     )
 
     # --- TLS
@@ -644,6 +701,7 @@ _NEEDED = (
     ("client_ca", ("client_auth",)),
     ("client_crl", ("client_auth",)),
     ("redirect_bind", ("certfile", "dev_tls")),
+    ("clear_bind", ("certfile", "dev_tls")),
     ("redirect_port", ("redirect_bind",)),
 )
 

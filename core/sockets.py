@@ -22,6 +22,8 @@ from . import handover
 from .asgi import Address
 from .config import Config
 from .errors import ConfigError
+from .identity import Owner, become, find_owner
+from .systemd import passed_descriptors
 
 HIGHEST_PORT = 65535
 # The kernel picks a port that is free for the first address; that it is taken on another is rare.
@@ -56,7 +58,16 @@ class DescriptorBind(NamedTuple):
         return f"fd://{self.descriptor}"
 
 
-Bind: TypeAlias = TcpBind | UnixBind | DescriptorBind
+class SystemdBind(NamedTuple):
+    """The listening sockets that systemd has passed on under a name (`FileDescriptorName=`); all, if it is empty."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"systemd://{self.name}"
+
+
+Bind: TypeAlias = TcpBind | UnixBind | DescriptorBind | SystemdBind
 Endpoint: TypeAlias = tuple[int, tuple[Any, ...]]
 """A family and a socket address of it, whose first two parts are host and port."""
 
@@ -79,25 +90,32 @@ class Listeners(NamedTuple):
     Attributes:
         serving: Those on which the application is served.
         redirecting: Those on which clients are sent to https.
+        clear: Those on which the application is served without TLS, though there is TLS.
     """
 
     serving: list[socket.socket]
     redirecting: list[socket.socket]
+    clear: list[socket.socket]
+
+    @property
+    def numbers(self) -> list[list[int]]:
+        """The descriptors of each."""
+        return [[sock.fileno() for sock in sockets] for sockets in self]
 
     def descriptors(self) -> list[int]:
         """List the descriptors of all."""
-        return [sock.fileno() for sock in (*self.serving, *self.redirecting)]
+        return [number for numbers in self.numbers for number in numbers]
 
     def close(self) -> None:
         """Close them; see `close_sockets`."""
-        close_sockets([*self.serving, *self.redirecting])
+        close_sockets(sock for sockets in self for sock in sockets)
 
 
 # --- What the operator wrote
 
 
 def parse_bind(text: str) -> Bind:
-    """Read `host:port`, `[v6]:port`, `:port`, `unix:/path` or `fd://N`.
+    """Read `host:port`, `[v6]:port`, `:port`, `unix:/path`, `fd://N` or `systemd://NAME`.
 
     Raises:
         ConfigError: It is none of these; the message proposes one that is.
@@ -119,6 +137,11 @@ def _read_bind(text: str) -> Bind:
         if not _is_number(number):
             raise ValueError("has no number of a file descriptor")
         return DescriptorBind(int(number))
+    if text.startswith("systemd://"):
+        name = text.removeprefix("systemd://")
+        if not name.isprintable() or ":" in name:  # as systemd.socket(5) has it
+            raise ValueError("has no name of a socket")
+        return SystemdBind(name)
     return _read_tcp(text)
 
 
@@ -143,6 +166,8 @@ def _propose_bind(text: str) -> str:
     """Find the bind that a bad one was probably meant to be."""
     if text.startswith("fd://"):
         return "fd://3"
+    if text.startswith("systemd:"):
+        return "systemd://"
     if text.startswith(("unix:", "/")):
         return "unix:/run/app.sock"
     host, _, port = text.rpartition(":")
@@ -207,19 +232,40 @@ def open_listeners(config: Config) -> Listeners:
     Raises:
         ConfigError: One of them cannot be opened; those opened before it are closed again.
     """
-    serving = open_sockets(config)
+    listeners = Listeners([], [], [])
     try:
-        return Listeners(serving, open_binds(map(parse_bind, config.redirect_bind), config.backlog))
+        listeners.serving.extend(open_sockets(config))
+        listeners.clear.extend(_open_for_application(config, map(parse_bind, config.clear_bind)))
+        listeners.redirecting.extend(open_binds(map(parse_bind, config.redirect_bind), config.backlog))
+        _refuse_twice(listeners)
     except BaseException:
-        close_sockets(serving)
+        listeners.close()
         raise
+    return listeners
 
 
-def adopt_listeners(serving: Iterable[int], redirecting: Iterable[int]) -> Listeners:
-    """Take over the descriptors of listening sockets that another process has opened, and cares for."""
-    return Listeners(
-        *([_adopt(DescriptorBind(number)) for number in each] for each in (serving, redirecting))
-    )
+def open_as_user(config: Config) -> Listeners:
+    """Open all that the settings name, which may need root, and be the user of the settings from then on.
+
+    Raises:
+        ConfigError: A socket cannot be opened, or this process may not become that user.
+    """
+    listeners = open_listeners(config)
+    try:
+        become(config)
+    except BaseException:
+        listeners.close()
+        raise
+    return listeners
+
+
+def adopt_listeners(numbers: Iterable[Iterable[int]]) -> Listeners:
+    """Take over the descriptors of listening sockets that another process has opened, and cares for.
+
+    Args:
+        numbers: Its `Listeners.numbers`.
+    """
+    return Listeners(*([_adopt(number) for number in each] for each in numbers))
 
 
 def open_sockets(config: Config) -> list[socket.socket]:
@@ -228,24 +274,35 @@ def open_sockets(config: Config) -> list[socket.socket]:
     `:PORT` is every address of both families (IPv4 alone where the kernel has no IPv6), and a host
     name is every address it has. All sockets of one bind have the same port, port 0 included.
 
-    A socket file is made with mode 0666: the proxy in front runs as another user and has to write
-    to the file to connect, and a port on loopback is open to every local user too. nginx does the
-    same. To let only some users in, restrict the folder.
+    A socket file is made with mode 0666 unless the settings say otherwise: the proxy in front runs as
+    another user and has to write to the file to connect, and a port on loopback is open to every local
+    user too. nginx does the same.
 
     Raises:
         ConfigError: One of them cannot be opened; those opened before it are closed again.
     """
     binds = [parse_bind(bind) for bind in config.bind] or [TcpBind(config.host, config.port)]
-    return open_binds(binds, config.backlog)
+    return _open_for_application(config, binds)
 
 
-def open_binds(binds: Iterable[Bind], backlog: int, mode: int = 0o666) -> list[socket.socket]:
+def _open_for_application(config: Config, binds: Iterable[Bind]) -> list[socket.socket]:
+    owner = None
+    if config.socket_owner is not None:
+        user, _, group = config.socket_owner.partition(":")
+        owner = find_owner(user, group, f"--socket-owner {config.socket_owner}")
+    return open_binds(binds, config.backlog, int(config.socket_mode, 8), owner)
+
+
+def open_binds(
+    binds: Iterable[Bind], backlog: int, mode: int = 0o666, owner: Owner | None = None
+) -> list[socket.socket]:
     """Open the sockets of some addresses; see `open_sockets`.
 
     Args:
         binds: The addresses; what is there twice is opened once.
         backlog: Connections the kernel may hold for each that were not accepted yet.
         mode: Who may connect to unix sockets, as the mode of their files.
+        owner: Who owns these files, if it is not this process's user.
 
     Raises:
         ConfigError: One of them cannot be opened; those opened before it are closed again.
@@ -253,11 +310,28 @@ def open_binds(binds: Iterable[Bind], backlog: int, mode: int = 0o666) -> list[s
     sockets: list[socket.socket] = []
     try:
         for bind in dict.fromkeys(binds):
-            sockets += _open(bind, backlog, mode)
+            sockets += _open(bind, backlog, mode, owner)
     except BaseException:
         close_sockets(sockets)
         raise
     return sockets
+
+
+def _refuse_twice(listeners: Listeners) -> None:
+    """Refuse two binds that have taken over the same descriptor, which each of them would close.
+
+    Raises:
+        ConfigError: There are such.
+    """
+    known: set[int] = set()
+    twice = False
+    for sock in (sock for sockets in listeners for sock in sockets):
+        if sock.fileno() in known:
+            sock.detach()
+            twice = True
+        known.add(sock.fileno())
+    if twice:
+        raise ConfigError("two binds name the same socket (fd:// or systemd://); drop one of them")
 
 
 def close_sockets(sockets: Iterable[socket.socket]) -> None:
@@ -275,10 +349,10 @@ def close_sockets(sockets: Iterable[socket.socket]) -> None:
         sock.close()
 
 
-def _open(bind: Bind, backlog: int, mode: int) -> list[socket.socket]:
+def _open(bind: Bind, backlog: int, mode: int, owner: Owner | None) -> list[socket.socket]:
     name = str(bind)
     sockets = [_inherit(bind, descriptor) for descriptor in handover.take(name)]
-    sockets = sockets or _open_anew(bind, backlog, mode)
+    sockets = sockets or _open_anew(bind, backlog, mode, owner)
     handover.note(name, sockets)
     return sockets
 
@@ -286,7 +360,7 @@ def _open(bind: Bind, backlog: int, mode: int) -> list[socket.socket]:
 def _inherit(bind: Bind, descriptor: int) -> socket.socket:
     """Take over what the process before had open."""
     if not isinstance(bind, UnixBind):
-        return _adopt(DescriptorBind(descriptor))
+        return _adopt(descriptor)
     sock = UnixListener(fileno=descriptor)
     sock.file = Path(bind.path).absolute()
     sock.identity = _identity(sock.file)
@@ -294,15 +368,17 @@ def _inherit(bind: Bind, descriptor: int) -> socket.socket:
     return sock
 
 
-def _open_anew(bind: Bind, backlog: int, mode: int) -> list[socket.socket]:
+def _open_anew(bind: Bind, backlog: int, mode: int, owner: Owner | None) -> list[socket.socket]:
     try:
         match bind:
             case TcpBind():
                 return _open_tcp(bind, backlog)
             case UnixBind():
-                return [_open_unix(bind, backlog, mode)]
+                return [_open_unix(bind, backlog, mode, owner)]
             case DescriptorBind():
-                return [_adopt(bind)]
+                return [_adopt(bind.descriptor)]
+            case SystemdBind():
+                return _adopt_all(bind)
     except OSError as error:
         raise ConfigError(f"cannot listen on {bind}: {_explain(bind, error)}") from error
 
@@ -371,7 +447,7 @@ def _listen_on(family: int, address: tuple[Any, ...], backlog: int) -> socket.so
     return sock
 
 
-def _open_unix(bind: UnixBind, backlog: int, mode: int) -> socket.socket:
+def _open_unix(bind: UnixBind, backlog: int, mode: int, owner: Owner | None) -> socket.socket:
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigError(f"cannot listen on {bind}: this system has no unix sockets; bind a host and port")
     _remove_stale(Path(bind.path))
@@ -384,6 +460,9 @@ def _open_unix(bind: UnixBind, backlog: int, mode: int) -> socket.socket:
             os.umask(mask)
         sock.file = Path(bind.path).absolute()
         sock.identity = _identity(sock.file)
+        if owner is not None:
+            user, group = (-1 if number is None else number for number in owner[:2])
+            os.chown(sock.file, user, group, follow_symlinks=False)
         sock.file.chmod(mode)
         sock.listen(backlog)
     except BaseException:
@@ -421,8 +500,22 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _adopt(bind: DescriptorBind) -> socket.socket:
-    sock = socket.socket(fileno=bind.descriptor)
+def _adopt_all(bind: SystemdBind) -> list[socket.socket]:
+    try:
+        descriptors = passed_descriptors(bind.name)
+    except ConfigError as error:
+        raise ConfigError(f"cannot listen on {bind}: {error}") from None
+    sockets: list[socket.socket] = []
+    try:
+        sockets.extend(map(_adopt, descriptors))
+    except BaseException:
+        close_sockets(sockets)
+        raise
+    return sockets
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    sock = socket.socket(fileno=descriptor)
     if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.detach()  # whatever it is, it is not ours to close
         raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
@@ -442,6 +535,7 @@ _TCP_FAILURES = {
 _UNIX_FAILURES = {
     errno.EADDRINUSE: "another server listens there; stop it, or choose another path",
     errno.EEXIST: "what is there is not a socket; choose another path, or move it away",
+    errno.EPERM: "this user may not give it to another (--socket-owner); start as root, or choose a group of its own",
     errno.EACCES: "this user may not write there; choose another folder, or change its permissions",
     errno.ENOENT: "there is no such folder; make it, or choose another path",
     errno.ENOTDIR: "there is no such folder; make it, or choose another path",
@@ -461,7 +555,7 @@ def _explain(bind: Bind, error: OSError) -> str:
             known = _TCP_FAILURES
         case UnixBind():
             known = _UNIX_FAILURES
-        case DescriptorBind():
+        case DescriptorBind() | SystemdBind():
             known = _DESCRIPTOR_FAILURES
     if error.errno is None:  # Python itself checks the length of sockaddr_un
         return f"{error}; choose a shorter path (Linux takes 107 bytes, macOS 103)"

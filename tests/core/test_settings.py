@@ -1,6 +1,7 @@
 """Settings: what each accepts, where they come from, who wins, and what an operator's mistake is told."""
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -287,7 +288,11 @@ COMPANIONS: dict[str, dict[str, object]] = {
     "client_ca": CERTIFICATE | {"client_auth": "required"},
     "client_crl": CERTIFICATE | {"client_auth": "required", "client_ca": "a"},
     "redirect_bind": CERTIFICATE,
+    "clear_bind": CERTIFICATE,
     "redirect_port": CERTIFICATE | {"redirect_bind": (":80",)},
+    "reload_dir": {"reload": True},
+    "reload_exclude": {"reload": True},
+    "reload_include": {"reload": True},
     "static_dotfiles": {"static": ("/a=b",)},
 }
 """What some settings are of no use without, as flags."""
@@ -301,7 +306,7 @@ def other_text(setting: Setting) -> str:
         return setting.choices[-1]
     if setting.kind in (int, float):
         return str(setting.default + 1)
-    return "/other"
+    return "/other" if re.fullmatch(setting.pattern or ".*", "/other") else setting.example
 
 
 @pytest.mark.parametrize("setting", [APP, *SETTINGS], ids=lambda setting: setting.name)
@@ -505,7 +510,7 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
             setting.name: values(setting)
             for setting in (APP, *SETTINGS)
             if setting.name
-            not in ("host", "port", "dev_tls", "h2c", "http1", "access_log_format", *COMPANIONS)
+            not in ("host", "port", "dev_tls", "h2c", "http1", "reload", "access_log_format", *COMPANIONS)
         },
     )
 )
