@@ -31,6 +31,7 @@ INSTALL_HINTS = {
     "node": "apt install nodejs / brew install node",
     "openssl": "apt install openssl / brew install openssl",
     "redis-server": "apt install redis-server / brew install redis",
+    "systemd-analyze": "apt install systemd",
     "systemd-socket-activate": "apt install systemd",
     "sslyze": "pipx install sslyze",
     "wrk": "apt install wrk / brew install wrk",
