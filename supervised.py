@@ -135,6 +135,11 @@ class _Worker:
                 else:  # replaced
                     stop(_HOLD_SECONDS)
 
+        def drained() -> None:
+            numbers = server.commands.get("metrics", dict)()
+            counted = {name: numbers[name] for name in ("pid", "counters") if name in numbers}
+            channel.send({"event": "drained", "counted": counted})
+
         def heard(_number: int, _frame: FrameType | None) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(stop)
@@ -148,7 +153,7 @@ class _Worker:
             await server.serve_until(
                 told,
                 on_start=lambda: channel.send({"event": "ready", "announcements": server.announcements}),
-                on_drained=lambda: channel.send({"event": "drained"}),
+                on_drained=drained,
             )
         finally:
             obeying.cancel()

@@ -53,6 +53,7 @@ class WorkerProcess:
         ready: Done when it serves; failed when it ended before.
         asking: To ask it something.
         failure: What it said, when it ended, was the reason.
+        counted: What it had counted when it had drained, if anybody wants to know.
         ready_at: Since when it serves, on the clock.
         hung: Whether it was ended because its loop did not turn.
         deadline: When its loop has to have turned again.
@@ -73,6 +74,7 @@ class WorkerProcess:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.asking = Asking(channel, clock)
         self.failure: AlphornError | None = None
+        self.counted: Message | None = None
         self.ready_at = NEVER
         self.hung = False
         self.deadline = NEVER

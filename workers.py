@@ -11,6 +11,7 @@ Invariants:
 import asyncio
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 _MOST_FAILURES: Final = 5
 """So many times in a row a worker may end early before that is a loop, in ten seconds (systemd: the same)."""
+
+_MOST_LAST_COUNTED: Final = 1000
+"""Ended workers whose counters are kept for an operator who does not ask; then nobody looks at metrics."""
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
@@ -95,6 +99,8 @@ class Supervisor:
         self._announced = False
         self._restarts = 0
         self._bad_ends: list[tuple[WorkerProcess, str]] = []
+        # What workers counted that have ended since the operator was told last, if there is one.
+        self._last_counted: deque[dict[str, Any]] = deque(maxlen=_MOST_LAST_COUNTED)
 
     async def serve(self) -> None:
         """Serve until SIGINT or SIGTERM; a second one ends every process at once.
@@ -172,6 +178,9 @@ class Supervisor:
                     error_log.warning("%s does not answer to %s: %s", worker, command, said or "not in time")
             else:
                 told.append({"worker": worker.number, **said})
+        if command == "metrics":
+            told += self._last_counted
+            self._last_counted.clear()
         return told
 
     def describe(self) -> dict[str, Any]:
@@ -370,6 +379,8 @@ class Supervisor:
     async def _attend(self, worker: WorkerProcess) -> None:
         how = await worker.attend(self._heard)
         del self._processes[worker]
+        if worker.counted:
+            self._last_counted.append({"worker": worker.number, **worker.counted})
         if worker.ready_at == NEVER:
             if not worker.ready.done():  # else nobody waits for it any more
                 worker.ready.set_exception(worker.failure or WorkersFailed(f"worker {worker.number} {how}"))
@@ -407,6 +418,7 @@ class Supervisor:
                 self._draining(worker)
             case "drained":
                 worker.may_block()
+                worker.counted = message["counted"]
             case "worn":
                 self._do(self._renew(worker, message["what"]))
             case "failed":

@@ -189,9 +189,10 @@ class Admin:
         return next((state for state in ("ready", "starting") if state in states), "draining")
 
     async def _ask_numbers(self, facts: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Numbers]:
-        """Ask the workers what they counted; return their answers, and the sums."""
+        """Ask the workers what they counted; return the answers of those that are there, and the sums of all."""
         answers = await self._fleet.ask("metrics")
-        return answers, self._totals.add(answers, [worker["pid"] for worker in facts["workers"]])
+        counters = self._totals.add(answers, [worker["pid"] for worker in facts["workers"]])
+        return [answer for answer in answers if "gauges" in answer], counters
 
     async def _describe(self) -> dict[str, Any]:
         """Say how the fleet is, in numbers."""

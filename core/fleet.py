@@ -28,7 +28,8 @@ class Fleet(Protocol):
 
         Returns:
             The answers, in the order of the workers' numbers, each with its number as `worker`. One that drains
-            answers too, and its successor may have its number. Who does not answer in time is left out.
+            answers too, and its successor may have its number. Who does not answer in time is left out. Asked
+            for "metrics", workers that have ended since then answer once more, without `gauges`.
 
         Raises:
             KeyError: There is no such command.

@@ -55,6 +55,14 @@ def wait_until(condition: Callable[[], bool], server: ServerProcess) -> None:
         time.sleep(0.02)
 
 
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def operator() -> httpx.Client:
     return httpx.Client(
         transport=httpx.HTTPTransport(uds="admin.sock"), base_url="http://admin", trust_env=False
@@ -88,6 +96,15 @@ def test_the_sums_are_of_all_workers_and_do_not_fall_when_one_dies(server: Serve
     assert requests() == REQUESTS
     ask(server)
     assert requests() == 2 * REQUESTS
+
+
+def test_nothing_is_missing_of_workers_that_were_replaced(server: ServerProcess) -> None:
+    pids = [worker["pid"] for worker in json.loads(ctl("--json", "status"))["workers"]]
+    ask(server)
+    # From here on nobody asks for numbers, until those who have them are gone.
+    assert ctl("reload") == "2 workers were replaced\n"
+    wait_until(lambda: not any(map(runs, pids)), server)
+    assert requests() == REQUESTS
 
 
 def test_gauges_are_of_each_worker(server: ServerProcess) -> None:
