@@ -373,3 +373,34 @@ def test_a_worn_worker_stays_while_no_other_starts(folder: Path) -> None:
         (folder / "shop.py").write_text("raise RuntimeError('broken meanwhile')\n")
         fetch_until(server, lambda: "stays, for another does not start" in server.log)
         assert fetch(server) == ready_pids(server)[0]
+
+
+# --- More and fewer
+
+
+def test_sigttin_starts_a_worker_more_and_sigttou_ends_one_but_not_the_last(folder: Path) -> None:
+    with start(folder) as server:
+        server.send_signal(signal.SIGTTIN)
+        server.wait_for("worker 3 (pid ")
+        for number in (3, 2):
+            server.send_signal(signal.SIGTTOU)
+            server.wait_for(f"SIGTTOU: ending worker {number}")
+        wait_until(lambda: server.log.count("the application shuts down") == 2, server)
+        server.send_signal(signal.SIGTTOU)
+        server.wait_for("SIGTTOU: the last worker stays")
+        assert fetch(server) in ready_pids(server)
+
+
+# --- TLS
+
+
+def test_a_development_certificate_and_redirects_are_the_same_for_all_workers(folder: Path) -> None:
+    (folder / "certs").mkdir()
+    with start(folder, "--dev-tls", "--redirect-bind", "127.0.0.1:0") as server:
+        assert server.log.count("development certificate; trust its CA") == 1
+        assert server.log.count("(redirects to https)") == 1
+        found = re.search(r"http://127.0.0.1:(\d+) \(redirects", server.log)
+        assert found
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)) as client:
+            client.request("GET", "/", headers={"host": f"localhost:{found[1]}"})
+            assert client.getresponse().getheader("location") == f"https://localhost:{server.port}/"

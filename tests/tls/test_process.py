@@ -1,6 +1,8 @@
 """TLS of a real process: SIGHUP, and passwords on a terminal and in a file."""
 
+import contextlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -100,12 +102,12 @@ def test_a_password_may_be_in_the_first_line_of_a_file(folder: Path, encrypted: 
 class Terminal:
     """The command with a terminal to type on, and nothing else."""
 
-    def __init__(self, folder: Path, pair: Pair) -> None:
+    def __init__(self, folder: Path, pair: Pair, *options: str) -> None:
         self._master, slave = os.openpty()
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "alphorn", "shop:app", "--port", "0", "--lifespan", "off"),
-                *("--certfile", pair.certfile, "--keyfile", pair.keyfile),
+                *("--certfile", pair.certfile, "--keyfile", pair.keyfile, *options),
             ],
             cwd=folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("SERVE_")},
@@ -154,6 +156,28 @@ class TestOnATerminal:
         terminal.wait_for("new certificates are in use")  # it has remembered
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.process.wait(PATIENCE_SECONDS) == 0
+
+    def test_it_is_asked_for_once_for_all_workers_and_the_next_supervisor_and_nobody_else_sees_it(
+        self, folder: Path, encrypted: Pair
+    ) -> None:
+        with contextlib.closing(Terminal(folder, encrypted, "--workers", "2")) as terminal:
+            terminal.wait_for("Password of ")
+            terminal.type(f"{PASSWORD}\n")
+            said = terminal.wait_for(") is ready") + terminal.wait_for(") is ready")
+            terminal.process.send_signal(signal.SIGUSR2)
+            said += terminal.wait_for("has taken over")
+            pids = list(map(int, re.findall(r"\(pid (\d+)\)", said)))
+            successor = int(re.findall(r"process (\d+) has taken over", said)[0])
+            try:
+                assert "Password of" not in said
+                assert PASSWORD not in said
+                for pid in {*pids, successor} if Path("/proc/self/environ").exists() else ():
+                    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has drained already
+                        for what in ("cmdline", "environ"):
+                            assert PASSWORD.encode() not in Path(f"/proc/{pid}/{what}").read_bytes()
+            finally:
+                os.kill(successor, signal.SIGTERM)
+            assert terminal.process.wait(PATIENCE_SECONDS) == 0
 
     def test_a_wrong_password_is_one_line(self, terminal: Terminal, encrypted: Pair) -> None:
         terminal.wait_for("Password of ")
