@@ -2,13 +2,17 @@
 
 Invariants:
 - A request that waits has cost a scope and an exchange, but no task.
+- No client address has more than its share of the places (`--max-in-flight-share`), so that one alone
+  cannot keep all others waiting. Whose requests end at once is not counted: they take no place.
+- While there is a place, nobody waits but those who have their share already.
 - Who has waited too long, or has gone meanwhile, never runs.
 """
 
-from collections import deque
+from collections import Counter, deque
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from .asgi import Scope
+from .asgi import Address, Scope
 from .clock import NEVER, Clock, Timed
 from .config import Config
 from .limits import Limits
@@ -44,16 +48,40 @@ class Admission(Generic[_WaitingT]):
         self.in_flight = 0
         self.deadline = NEVER
         self._most = config.max_in_flight
+        self._share = max(1, ceil(self._most * config.max_in_flight_share))
+        self._clients: dict[_WaitingT, str] = {}  # who has the places
+        self._held: Counter[str] = Counter()  # how many of them
         self._most_waiting = config.max_queued
         self._patience = config.queue_timeout
         self._clock = clock
         self._limits = limits
         self._queue: deque[tuple[float, _WaitingT]] = deque()
 
-    @property
-    def open(self) -> bool:
+    def admits(self, call: _WaitingT) -> bool:
         """Whether a request may begin at once."""
-        return self.in_flight < self._most and not self._queue
+        if self.in_flight < self._share and not self._queue:
+            return True
+        return self.in_flight < self._most and self._has_share(call)
+
+    def enter(self, call: _WaitingT, client: Address | None) -> None:
+        """Note who has taken a place; `in_flight` counts it already.
+
+        Args:
+            call: The request.
+            client: Whose it was before the application, which may have written another there.
+        """
+        if client is not None:
+            self._clients[call] = client[0]
+            self._held[client[0]] += 1
+
+    def leave(self, call: _WaitingT) -> None:
+        """Give a place back."""
+        self.in_flight -= 1
+        client = self._clients.pop(call, None)
+        if client is not None:
+            self._held[client] -= 1
+            if not self._held[client]:
+                del self._held[client]
 
     @property
     def queued(self) -> int:
@@ -74,13 +102,16 @@ class Admission(Generic[_WaitingT]):
 
     def next(self) -> _WaitingT | None:
         """Return a request whose turn it is, if there is one and there is room for it."""
-        if not self._queue:
+        if not self._queue or self.in_flight >= self._most:
             return None
+        while self._queue and self._queue[0][1].gone:
+            self._queue.popleft()
         found = None
-        while self._queue and found is None and self.in_flight < self._most:
-            _, call = self._queue.popleft()
-            if not call.gone:
+        for place, (_, call) in enumerate(self._queue):
+            if not call.gone and self._has_share(call):
+                del self._queue[place]
                 found = call
+                break
         self._plan()
         return found
 
@@ -100,6 +131,10 @@ class Admission(Generic[_WaitingT]):
             if not call.gone:
                 call.refuse()
         self._plan()
+
+    def _has_share(self, call: _WaitingT) -> bool:
+        client = call.scope.get("client")
+        return client is None or self._held[client[0]] < self._share
 
     def _refuse(self, call: _WaitingT) -> None:
         self._limits.hit(_SETTING, call.scope.get("client"), "a request was refused, there are too many")

@@ -485,6 +485,14 @@ class Config:
         section="Counts",
         at_least=1,
     )
+    max_in_flight_share: float = setting(
+        0.875,
+        "The part of --max-in-flight that the requests of one client address may take; the rest is for others, whom "
+        "one alone can so not keep waiting. 1 is all of it, as in every other server.",
+        section="Counts",
+        at_least=0,
+        at_most=1,
+    )
     max_queued: int = setting(
         256,
         "Requests that wait when there are --max-in-flight; more are refused: 503 with retry-after, in HTTP/2 "

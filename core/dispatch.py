@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from .admission import Admission, Waiting
 from .asgi import Application, Message, Scope
@@ -68,12 +68,11 @@ class Dispatcher:
 
     def admit(self, request: Request) -> None:
         """Run the application for a request, now or when it is its turn (`--max-in-flight`)."""
-        admission = self._admission
-        if not admission.open:
-            admission.wait(request)
+        if not self._admission.admits(request):
+            self._admission.wait(request)
             return
         self._begin(request)
-        if admission.queued:
+        if self._admission.queued:
             self._begin_waiting()
 
     @property
@@ -103,10 +102,12 @@ class Dispatcher:
                 task.cancel()
 
     def _begin(self, request: Request) -> None:
-        admission = self._admission
+        admission, client = self._admission, request.scope.get("client")
         admission.in_flight += 1
         if self._start(request, self._request_ended):
             admission.in_flight -= 1
+        else:
+            admission.enter(request, client)
 
     def _begin_waiting(self) -> None:
         """Begin the requests that wait, as far as there is room now."""
@@ -150,7 +151,7 @@ class Dispatcher:
             self._idle.wake()
 
     def _request_ended(self, task: asyncio.Task[None]) -> None:
-        self._admission.in_flight -= 1
+        self._admission.leave(cast(Request, self._running[task]))
         self._begin_waiting()
         self._ended(task)
 

@@ -35,12 +35,14 @@ class Target:
         scale: How much of what an attack can do it shall do; 1 is all.
         patience: How long an attack that waits goes on before the server is taken to have no defence; by
             default longer than any default deadline and its tick.
+        source: The address to come from, if the attacker is not to have the neighbour's.
     """
 
     port: int
     secure: bool
     scale: float = 1.0
     patience: float = 110.0
+    source: str = ""
 
     @property
     def url(self) -> str:
@@ -55,7 +57,7 @@ class Target:
             receive_buffer: Bytes that the kernel holds for us.
         """
         tls = client_context(protocol) if self.secure else None
-        return await Wire.open(self.url, tls=tls, receive_buffer=receive_buffer)
+        return await Wire.open(self.url, tls=tls, receive_buffer=receive_buffer, source=self.source)
 
     async def connect_bare(self) -> Wire:
         """Connect without a word of TLS, whatever is spoken there."""
@@ -94,8 +96,6 @@ class Attack:
         websocket: Whether it needs a WebSocket, which a peer may not have over HTTP/2.
         clients: How many attack at once.
         waits: Whether the defence is a deadline; otherwise the attack is repeated as often as time allows.
-        shared: Whether the limit is one for all clients together: the neighbour waits in the same queue, and
-            may be refused as well.
         options: Flags without which it would be no attack; empty for all but a few.
         short_options: Flags that bring it into the reach of a test, which has less time.
     """
@@ -108,7 +108,6 @@ class Attack:
     websocket: bool = False
     clients: int = 1
     waits: bool = False
-    shared: bool = False
     options: tuple[str, ...] = ()
     short_options: tuple[str, ...] = ()
 

@@ -1,6 +1,7 @@
 """Attacks by number: thousands of connections, more requests than anybody can answer."""
 
 import asyncio
+import dataclasses
 import socket
 from typing import Final
 
@@ -61,7 +62,8 @@ async def _connect_and_wait(target: Target, count: int, source: str, leave: int 
 
 
 async def in_flight(target: Target) -> str:
-    """Ask for more slow answers than a worker gives at once, over as many connections as it takes."""
+    """Ask for more slow answers than a worker gives at once, from one address over many connections."""
+    target = dataclasses.replace(target, source=_ELSEWHERE)
     count = int(36 * target.scale)
     requests = b"".join(request(stream_id, "/slow?seconds=4") for stream_id in range(1, 257, 2))
     asking = []
@@ -96,9 +98,8 @@ ATTACKS: Final = (
         "in-flight",
         "4,608 requests at once, each of which takes long",
         HTTP2_CLEAR,
-        ("max_in_flight", "max_queued", "queue_timeout"),
+        ("max_in_flight", "max_in_flight_share", "max_queued", "queue_timeout"),
         in_flight,
-        shared=True,
         short_options=("--max-in-flight", "100", "--max-queued", "10"),
     ),
 )

@@ -36,8 +36,6 @@ MAX_GROWTH: Final = 32 * MEBIBYTE
 MAX_RATIO: Final = 3.0
 FLOOR_MS: Final = 5.0
 """What a latency at rest counts at least: less is a matter of luck on a computer that does other things."""
-SHARED_MS: Final = 7000.0
-"""How long the neighbour may wait in the queue that is for all: its 5 seconds, and the tick of the clock."""
 MAX_LOG_LINES: Final = 100
 TRIES: Final = 3
 """Latency is measured so often at most, and the best counts: others use this computer, too."""
@@ -89,8 +87,7 @@ class Outcome:
     @property
     def late(self) -> bool:
         """Whether the neighbour had to wait too long."""
-        limit = SHARED_MS if self.attack.shared else limit_of(self.rest)
-        return self.attacked.failed > 0 or self.attacked.p99 > limit
+        return self.attacked.failed > 0 or self.attacked.p99 > limit_of(self.rest)
 
     @property
     def faults(self) -> list[str]:
@@ -98,7 +95,7 @@ class Outcome:
         faults = []
         if not self.defended:
             faults.append("no defence")
-        if self.late or (self.attacked.refused and not self.attack.shared):
+        if self.late or self.attacked.refused:
             faults.append("neighbour")
         if self.peak - self.before >= MAX_GROWTH:
             faults.append("memory")

@@ -91,6 +91,11 @@ async def is_refused(exchange: ClientExchange, carrier: Carrier) -> None:
     assert response.complete
 
 
+async def requested(url: str, connect: Connect, client: bytes) -> ClientExchange:
+    """Make a request on a connection of its own, for a client behind a proxy."""
+    return await (await connect(url)).request("GET", "/", [(b"x-forwarded-for", client)])
+
+
 async def answered(call: Call, exchange: ClientExchange) -> None:
     await call.respond(body=b"hello")
     call.finish()
@@ -174,6 +179,26 @@ async def test_a_place_is_free_when_the_application_has_ended_not_when_it_has_an
     assert len(app.calls) == 2, "its background task goes on"
     call.finish()
     await answered(await app.next_call(), third)
+
+
+async def test_one_address_leaves_places_to_others(
+    serve: Serve, connect: Connect, app: SteeredApp, carrier: Carrier
+) -> None:
+    """With 4 places and a share of a half the third request of a client waits, and that of another does not."""
+    shares: dict[str, Any] = {"max_in_flight": 4, "max_in_flight_share": 0.5, "max_queued": 1}
+    url = await serve(app, trusted_proxies=("127.0.0.1",), **shares)
+    first, _ = await requested(url, connect, b"192.0.2.1"), await app.next_call()
+    await requested(url, connect, b"192.0.2.1")
+    await app.next_call()
+    waiting = await requested(url, connect, b"192.0.2.1")
+    await is_refused(await requested(url, connect, b"192.0.2.1"), carrier)
+    other = await requested(url, connect, b"192.0.2.2")
+    await answered(await app.next_call(), other)
+    assert len(app.calls) == 3
+
+    await answered(app.calls[0], first)
+    await answered(await app.next_call(), waiting)
+    app.finish_all()
 
 
 async def test_websockets_do_not_count(crowd: Crowd, connect: Connect, app: SteeredApp) -> None:

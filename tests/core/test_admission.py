@@ -15,8 +15,8 @@ CONFIG = Config(max_in_flight=2, max_queued=2, queue_timeout=5.0)
 class Request:
     """A request that waits; remembers whether it was refused."""
 
-    def __init__(self) -> None:
-        self.scope: Scope = {"type": "http", "client": ("192.0.2.1", 5)}
+    def __init__(self, client: str | None = "192.0.2.1") -> None:
+        self.scope: Scope = {"type": "http", "client": client and (client, 5)}
         self.gone = False
         self.refused = False
 
@@ -38,9 +38,9 @@ def admission(clock: ManualClock, limits: Limits) -> Admission[Request]:
 
 
 def test_it_is_open_as_long_as_there_is_room(admission: Admission[Request]) -> None:
-    assert not admission.open
+    assert not admission.admits(Request())
     admission.in_flight = 1
-    assert admission.open
+    assert admission.admits(Request())
 
 
 def test_who_waits_has_a_turn_in_the_order_of_arrival(admission: Admission[Request]) -> None:
@@ -49,11 +49,44 @@ def test_who_waits_has_a_turn_in_the_order_of_arrival(admission: Admission[Reque
     admission.wait(second)
     assert admission.next() is None
     admission.in_flight = 1
-    assert not admission.open, "a newcomer does not overtake those who wait"
     assert admission.next() is first
     assert admission.next() is second
     assert admission.next() is None
-    assert admission.open
+
+
+def test_one_address_has_its_share_of_the_places_and_others_have_the_rest(
+    clock: ManualClock, limits: Limits
+) -> None:
+    config = Config(max_in_flight=8, max_in_flight_share=0.5, max_queued=2)
+    admission = Admission[Request](config, clock, limits)
+
+    def begin(request: Request) -> Request:
+        assert admission.admits(request)
+        admission.in_flight += 1
+        admission.enter(request, request.scope["client"])
+        return request
+
+    greedy = [begin(Request()) for _ in range(4)]
+    waiting = Request()
+    assert not admission.admits(waiting)
+    admission.wait(waiting)
+    assert admission.next() is None
+    begin(Request("192.0.2.2"))
+    begin(Request(None))  # nobody knows whose it is, as on a unix socket: then all are one
+    begin(Request(None))
+    greedy[0].scope["client"] = None  # an application may write what it likes there
+    admission.leave(greedy[0])
+    assert admission.next() is waiting
+    begin(waiting)
+    assert not admission.admits(Request())
+    begin(Request("192.0.2.2"))
+    assert admission.in_flight == 8
+    assert not admission.admits(Request("192.0.2.3")), "all places are taken"
+
+
+def test_a_share_is_at_least_one_place(clock: ManualClock, limits: Limits) -> None:
+    admission = Admission[Request](Config(max_in_flight=1, max_in_flight_share=0.0), clock, limits)
+    assert admission.admits(Request())
 
 
 def test_beyond_the_queue_requests_are_refused_and_counted(

@@ -53,6 +53,7 @@ class Wire:
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
         receive_buffer: int | None = None,
+        source: str = "",
     ) -> "Wire":
         """Connect to the host and port of `url`.
 
@@ -61,6 +62,7 @@ class Wire:
             tls: Speak TLS with this context.
             server_name: Whom to ask for in TLS (SNI); the host of `url` unless given.
             receive_buffer: Bytes the kernel may hold for us (SO_RCVBUF); fixes it, where it would grow.
+            source: The address to come from, if it is not to be the usual one.
 
         Raises:
             OSError: Nobody listens, or the TLS handshake failed (ssl.SSLError).
@@ -74,6 +76,8 @@ class Wire:
             connected.setblocking(False)
             if receive_buffer is not None:
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            if source:
+                connected.bind((source, 0))
             async with within(f"a connection to {url}"):
                 await asyncio.get_running_loop().sock_connect(connected, (host, port))
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
