@@ -124,8 +124,8 @@ class Worker(base.Worker):
         """See whether to stop: after a signal, at a heartbeat, at a word of Gunicorn's reloader."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.PIPE[0], 4096)
-        if self._told is None or self._serving is None:
-            return
+        assert self._told is not None
+        assert self._serving is not None
         if not self.alive and not self._told.done():
             self._told.set_result(0.0 if self._hurried else HOLD_SECONDS)
         if self._hurried:

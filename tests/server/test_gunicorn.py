@@ -38,7 +38,8 @@ async def app(scope, receive, send):
         await send({"type": "lifespan.startup.complete"})
         await receive()
         say("the application shuts down")
-        await send({"type": "lifespan.shutdown.complete"})
+        end = "failed" if "FAIL_SHUTDOWN" in os.environ else "complete"
+        await send({"type": f"lifespan.shutdown.{end}"})
         return
     if scope["type"] == "websocket":
         await receive()
@@ -208,6 +209,22 @@ def test_a_change_of_the_application_is_served(
         )  # Gunicorn compares times, and Python those of what it compiled
         server.wait_for("the application shuts down")
         assert httpx.get(server.url).text.startswith("second")
+
+
+def test_a_shutdown_that_fails_is_logged(gunicorn: Callable[..., GunicornProcess]) -> None:
+    with gunicorn("--env", "FAIL_SHUTDOWN=1") as server:
+        assert server.stop() == 0
+        assert "[ERROR] the application's shutdown failed" in server.log
+
+
+def test_a_worker_that_is_still_loading_its_application_stops_too(
+    folder: Path, gunicorn: Callable[..., GunicornProcess]
+) -> None:
+    (folder / "app.py").write_text(
+        "import sys, time\nprint('loading', file=sys.stderr, flush=True)\ntime.sleep(60)"
+    )
+    with gunicorn(banner="loading") as server:
+        assert server.stop(signal.SIGQUIT) == 0
 
 
 def test_requests_are_logged_where_gunicorn_logs_them(

@@ -197,6 +197,14 @@ def test_it_ends_by_a_signal_even_while_it_waits_for_a_change(
         assert server.stop(number) == 0
 
 
+def test_a_second_signal_ends_a_worker_that_does_not_end(project: Project) -> None:
+    project.is_("app.py", APP.replace('say("shutdown of ANSWER")', "await asyncio.Event().wait()"))
+    server = project.serve()
+    server.send_signal(signal.SIGINT)
+    server.wait_for("waiting for the application's shutdown")
+    assert server.stop(signal.SIGINT) == -signal.SIGINT  # and nobody writes to its log any more
+
+
 def test_an_application_that_is_no_name_cannot_be_started_anew() -> None:
     with pytest.raises(ConfigError, match="--reload: every worker imports the application itself"):
         run(Project, reload=True)
