@@ -75,11 +75,10 @@ class Inspection:
 
     def connections(self) -> dict[str, Any]:
         """Return a row for each connection, the oldest first."""
-        clients = {each: client for worker in self.workers() for each, client in worker.connections.items()}
-        now = self.clock.now()
+        now, live = self.clock.now(), self.metrics.live
         rows = (
             {
-                "client": format_address(clients.get(key)),  # type: ignore[call-overload]
+                "client": format_address(client),
                 "protocol": connection.protocol,
                 "tls": connection.secure,
                 "seconds": round(now - connection.opened_at, 1),
@@ -88,9 +87,11 @@ class Inspection:
                 "received": connection.received,
                 "sent": connection.sent,
             }
-            for key, connection in self.metrics.live.items()
+            for worker in self.workers()
+            for key, client in worker.connections.items()
+            if (connection := live.get(key)) is not None
         )
-        return _bounded(rows, len(self.metrics.live))
+        return _bounded(rows, len(live))
 
     def streams(self) -> dict[str, Any]:
         """Return a row for each request and WebSocket that is under way, the oldest first."""

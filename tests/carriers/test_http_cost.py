@@ -54,6 +54,18 @@ class CountingLoop(asyncio.SelectorEventLoop):
         return super().create_future()
 
 
+class CountingClock(Clock):
+    """Counts how often somebody wants to know the time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        super().__init__()
+
+    def now(self) -> float:
+        self.asked += 1
+        return super().now()
+
+
 class CountingTransport(asyncio.Transport):
     """Keeps every write apart."""
 
@@ -142,6 +154,7 @@ class Bench:
 
     Attributes:
         tasks: The tasks that the application ran in.
+        clock: The worker's; counts since the last read of the socket began.
     """
 
     def __init__(
@@ -155,7 +168,7 @@ class Bench:
 
         self._loop = loop
         self._transport = CountingTransport()
-        clock = Clock()
+        self.clock = clock = CountingClock()
         self._worker = Worker(
             Config(**dict[str, Any](access_log=False, engine=ENGINE)),
             clock,
@@ -175,6 +188,7 @@ class Bench:
         self.tasks.clear()
         self._transport.writes.clear()
         self._loop.asked.clear()
+        self.clock.asked = 0
         self.wire.connection.data_received(data)
         callbacks = self._loop.asked["call_soon"]
         await self._rest()
@@ -243,6 +257,16 @@ def test_a_get_that_is_counted_for_the_operator_is_no_more(wire_class: type[Wire
 
     del cost["callback"]
     assert cost == Counter(write=1, task=1)
+
+
+@WIRES
+def test_a_get_is_timed_only_where_somebody_wants_to_know(wire_class: type[Wire]) -> None:
+    async def times(bench: Bench) -> Counter[str]:
+        await bench.cost(bench.wire.request("GET"))
+        return Counter(asked=bench.clock.asked)
+
+    alone, counted = (measure(hello, wire_class, times, counted=counted) for counted in (False, True))
+    assert counted["asked"] == alone["asked"] + 2, "at its beginning and at its end"
 
 
 @pytest.mark.skipif(not EAGER, reason="without eager tasks, asyncio puts the application off")
