@@ -25,8 +25,6 @@ LAG_BOUNDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 _ASKS_PER_LIMIT: Final = 4
 _MOST_PLACES: Final = 100  # that are named in the log; whoever has so many has read enough
-# A process that was stopped and goes on answers within this; then nothing blocked it.
-_SECOND_CHANCE_SECONDS: Final = 0.05
 _LIBRARIES: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -103,7 +101,9 @@ class LoopWatch:
         self._answered.set()
 
     def _waits_too_long(self) -> bool:
-        return not self._answered.wait(self._limit) and not self._answered.wait(_SECOND_CHANCE_SECONDS)
+        """Wait for the loop; in two parts, for a process that was stopped and goes on has used up the first."""
+        last = self._limit / _ASKS_PER_LIMIT
+        return not self._answered.wait(self._limit - last) and not self._answered.wait(last)
 
     def _name_place(self, seconds: float) -> bool:
         """Log what the loop is at, unless it was named before; tell whether it was logged."""
