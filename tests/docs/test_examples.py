@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -181,6 +182,24 @@ async def test_chat_works_in_two_tabs(
         for tab in tabs:
             await tab.wait_until('log.textContent === "hoi zäme\\n"')
         assert [tab.problems for tab in tabs] == [[], []]
+
+
+@pytest.mark.parametrize("carrier", [HTTP1_CLEAR], ids=str)
+async def test_a_page_of_the_chat_comes_again_when_its_server_has_gone(
+    serve: Serve,
+    carrier: Carrier,  # noqa: ARG001 - chooses for `serve`
+    needs_tool: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    app = load("chat").app
+    url = await serve(app)
+    async with run_browser(needs_tool("chromium"), tmp_path) as browser:
+        tab = await browser.open(url)
+        await tab.wait_until("socket.readyState === WebSocket.OPEN")
+        await serve.servers[0].stop()
+        await serve(app, port=urlsplit(url).port)
+        await tab.wait_until('log.textContent.startsWith("closed: 1012")')
+        await tab.wait_until("socket.readyState === WebSocket.OPEN")
 
 
 # --- As a reader would
