@@ -117,7 +117,7 @@ def test_the_scripts_are_installed_under_both_names(script: Path, environment: d
 @pytest.mark.parametrize(
     ("words", "completions"),
     [
-        ("serve --log-", {"--log-level"}),
+        ("serve --log-l", {"--log-level"}),
         ("serve --no-acc", {"--no-access-log"}),
         ("serve --loop uv", {"uvloop"}),
     ],
