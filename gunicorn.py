@@ -105,10 +105,13 @@ class Worker(base.Worker):
         # Copies, for the server closes what it listens on, and Gunicorn passes these on.
         listeners = adopt_listeners([[os.dup(sock.fileno()) for sock in self.sockets], [], []])
         server = Server(application, config, listeners=listeners, supervised=True)
+
+        def announce() -> None:
+            for line in server.announcements:
+                error_log.info("%s", line)
+
         self._told = loop.create_future()
-        self._serving = loop.create_task(
-            server.serve_until(self._told, lambda: error_log.info("\n".join(server.announcements)))
-        )
+        self._serving = loop.create_task(server.serve_until(self._told, announce))
         loop.add_reader(self.PIPE[0], self._look)
         beating = loop.create_task(self._beat())
         try:
