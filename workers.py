@@ -265,9 +265,9 @@ class Supervisor:
             self._manager.main_process(successor.pid)
             self.drain()
         else:
-            error_log.error("process %d, which was to take over, has ended: going on", successor.pid)
             with suppress(ConfigError):
                 PidFile(self._config.pid_file).write()  # it has had its own number there
+            error_log.error("process %d, which was to take over, has ended: going on", successor.pid)
             self._successor = None
 
     async def _add(self) -> None:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -207,6 +208,55 @@ def test_systemd_hears_that_it_is_alive(
         told("READY=1")
         for _ in range(2):
             told("WATCHDOG=1")
+
+
+class WatchedServer(ServerProcess):
+    """A server whose own process systemd wants signs of life of."""
+
+    def command(self, app: str, options: Sequence[str]) -> list[str]:
+        become = "import os, sys; os.environ['WATCHDOG_PID'] = str(os.getpid()); os.execv(sys.argv[1], sys.argv[1:])"
+        return [sys.executable, "-c", become, *super().command(app, options)]
+
+
+def test_the_next_main_process_is_known_and_alive(
+    folder: Path,
+    notify: socket.socket,
+    told: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    (folder / "elsewhere").mkdir()
+    options = ("--workers", "2", "--chdir", "..", "--pid-file", "service.pid")
+    with WatchedServer("app:app", *options, folder=folder / "elsewhere") as server:
+        told("READY=1")
+        told("WATCHDOG=1")
+        server.send_signal(signal.SIGUSR2)
+        while not (heard := notify.recv(4096).decode()).startswith("MAINPID="):
+            assert heard in {"WATCHDOG=1", "READY=1\nSTATUS=serving"}
+        pid = int(heard.removeprefix("MAINPID="))
+        try:
+            assert server._process.wait(PATIENCE_SECONDS) == 0  # its log goes on with the next one
+            said = ask(server.url)
+            assert said["supervisor"] == pid
+            assert said["folder"] == str(folder)
+            assert (folder / "service.pid").read_text() == f"{pid}\n"
+            for _ in range(4):  # more than the one before can have left unread
+                assert notify.recv(4096) == b"WATCHDOG=1"
+        finally:
+            os.kill(pid, signal.SIGTERM)
+    told("STOPPING=1")
+    while (folder / "service.pid").exists():
+        time.sleep(0.05)
+
+
+def test_a_next_main_process_that_does_not_start_leaves_the_number(folder: Path) -> None:
+    options = ("--workers", "2", "--pid-file", "service.pid")
+    with ServerProcess("app:app", *options, folder=folder) as server:
+        server.wait_for("is ready", 2)
+        (folder / "app.py").write_text("import nosuch")
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("which was to take over, has ended: going on")
+        assert (folder / "service.pid").read_text() == f"{server.pid}\n"
 
 
 # --- Who it is
