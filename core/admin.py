@@ -116,7 +116,8 @@ class Admin:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         # A unix socket has a path, and no port.
         private = scope["server"] is None or scope["server"][1] is None
-        if not private and dict(scope["headers"]).get(b"host", b"") not in _HOSTS:
+        host = dict(scope["headers"]).get(b"host")  # every browser sends it; a check in HTTP/1.0 need not
+        if not private and host is not None and host not in _HOSTS:
             return _refusal(HTTPStatus.MISDIRECTED_REQUEST, "ask for localhost, 127.0.0.1 or [::1]")
         route = self._routes.get(scope["path"])
         if route is None:

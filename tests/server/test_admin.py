@@ -5,6 +5,7 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -82,6 +83,11 @@ async def test_over_a_port_other_names_than_those_of_loopback_are_refused() -> N
         assert (await someone.get(url)).status_code == 200
         rebound = await someone.get(url, headers={"host": "attacker.example"})
         assert rebound.status_code == 421
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n"), "load balancers ask like this"
+        writer.close()
+        await writer.wait_closed()
 
 
 # --- What it says
@@ -95,6 +101,17 @@ async def test_the_application_is_not_asked(path: str) -> None:
         assert (await operator.get("/hello")).status_code == 404
         assert (await operator.post("/healthz")).status_code == 405
         assert (await operator.head("/healthz")).status_code == 200
+
+
+async def test_no_limit_of_the_clients_keeps_the_operator_out(path: str) -> None:
+    config = Config(port=0, admin_bind=(f"unix:{path}",), max_connections=1, graceful_timeout=2.0)
+    async with Server(hello, config) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.urls[0]).port)
+        async with client(path) as operator, client(path) as another:
+            for each in (operator, another):
+                assert (await each.get("/healthz")).text == "ok\n"
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_readiness_follows_the_application(path: str) -> None:
