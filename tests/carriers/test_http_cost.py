@@ -5,8 +5,10 @@ Wires run here on a transport and a loop that count; nothing is timed, so nothin
 
 import asyncio
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import h2.config
@@ -19,6 +21,7 @@ from alphorn.core.clock import Clock
 from alphorn.core.config import Config
 from alphorn.core.metrics import Metrics
 from alphorn.core.scope import ConnectionFacts
+from alphorn.core.static import StaticFiles, parse_mounts
 from alphorn.core.worker import Worker
 from alphorn.protocols.http1 import Http1Connection
 from alphorn.protocols.http2 import Http2Connection
@@ -246,6 +249,17 @@ async def drips(_scope: Scope, receive: Receive, send: Send) -> None:
 @WIRES
 def test_a_get_is_one_write_one_task_no_timer_and_no_future(wire_class: type[Wire]) -> None:
     cost = measure(hello, wire_class, lambda bench: bench.cost(bench.wire.request("GET")))
+
+    del cost["callback"]
+    assert cost == Counter(write=1, task=1)
+
+
+@WIRES
+def test_a_get_for_the_application_beside_static_files_is_no_more(
+    wire_class: type[Wire], tmp_path: Path
+) -> None:
+    application = StaticFiles(parse_mounts([f"/assets={tmp_path}"]), hello, time.time)
+    cost = measure(application, wire_class, lambda bench: bench.cost(bench.wire.request("GET")))
 
     del cost["callback"]
     assert cost == Counter(write=1, task=1)

@@ -15,6 +15,7 @@ from alphorn.core.errors import ConfigError
 from alphorn.core.static import SMALL_BYTES, StaticFiles, parse_mounts
 from support.exchange import Client, Response
 from support.serving import Connect, Serve
+from support.steered_app import SteeredApp
 
 SMALL = b"body { color: teal }\n"
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(50_000))
@@ -156,6 +157,18 @@ async def test_everything_may_be_files(serve: Serve, connect: Connect, folder: P
     assert (await visit("/")).body == b"home"
     assert (await visit("/small.css")).body == SMALL
     assert (await visit("//small.css")).status == 404
+
+
+async def test_websockets_are_the_applications(
+    serve: Serve, connect: Connect, folder: Path, app: SteeredApp
+) -> None:
+    opening = asyncio.ensure_future(connect.websocket(await serve(app, static=f"/={folder}"), "/small.css"))
+    call = await app.next_call()
+    await call.accept()
+    websocket = await opening
+    assert call.scope["path"] == "/small.css"
+    call.finish()
+    await websocket.abandon()
 
 
 async def test_a_prefix_that_the_proxy_took_away_is_none_of_the_files(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -272,6 +273,18 @@ def test_it_becomes_another_user_before_the_application_is_imported(folder: Path
 
 
 @root
+def test_a_file_that_this_user_may_not_read_is_not_served(folder: Path) -> None:
+    (folder / "private.txt").write_text("private")
+    (folder / "private.txt").chmod(0o600)
+    with ServerProcess("app:app", "--user", "nobody", "--static", "/files=.", folder=folder) as server:
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            ask(f"{server.url}/files/private.txt")
+        refusal.value.close()
+        assert refusal.value.code == 403
+        assert " error " not in server.log
+
+
+@root
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_group_may_be_named_by_its_number(folder: Path, workers: str) -> None:
     with ServerProcess("app:app", "--group", "12345", "--workers", workers, folder=folder) as server:
@@ -326,6 +339,7 @@ def test_a_file_that_another_process_has_written_is_left_alone(folder: Path) -> 
             "--socket-owner nosuchuser: there is no user",
         ),
         (("--bind", "unix:a.sock", "--socket-mode", "rw"), "--socket-mode: 'rw' will not do"),
+        (("--port", "0", "--static", "/a=nosuch"), "there is no folder"),
         (("--clear-bind", ":80"), "--clear-bind is of no use without --certfile or --dev-tls"),
     ],
 )
