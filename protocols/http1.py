@@ -543,6 +543,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _begin_tunnel(self) -> None:
         self._phase = Phase.TUNNEL
+        del self._heads, self._request, self._response  # a WebSocket may be open for days
         early = bytes(self._buffer)
         self._buffer.clear()
         if early:
@@ -596,7 +597,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _cut(self) -> None:
         """Close in the middle of a response, so that it cannot be taken for complete."""
-        if not self._response.ends_by_close:
+        if self._phase is Phase.TUNNEL or not self._response.ends_by_close:
             self._close()
             return
         if not self._facts.secure:  # TLS tells by its missing close_notify

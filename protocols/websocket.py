@@ -8,7 +8,6 @@ become a large one in memory (RFC 7692, 8). The length of a frame is judged when
 
 import binascii
 from collections.abc import Iterator
-from functools import partial
 from io import StringIO
 from itertools import chain
 from typing import Any, Final
@@ -96,11 +95,14 @@ def open_codec(config: Config, deflate: Deflate | None = None) -> Codec:
         config: For the engine and the limits.
         deflate: How messages are compressed, if that was agreed.
     """
-    max_message, max_frame = config.ws_max_message, config.ws_max_frame
-    make_reference = partial(WebSocketCodec, max_message, max_frame, deflate)
     if config.engine == "reference":
-        return make_reference()
-    return PlainCodec(make_reference, min(max_message, max_frame), compresses=deflate is not None)
+        return make_reference(config, deflate)
+    return PlainCodec(make_reference, config, deflate)
+
+
+def make_reference(config: Config, deflate: Deflate | None) -> Codec:
+    """Make the codec that leaves everything to wsproto."""
+    return WebSocketCodec(config.ws_max_message, config.ws_max_frame, deflate)
 
 
 class WebSocketCodec:

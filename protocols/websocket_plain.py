@@ -11,11 +11,15 @@ Invariants:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from wsproto.frame_protocol import XorMaskerSimple
 
 from ..core.codec import Close, Codec, Event, TooBig, Violation
+from ..core.config import Config
+from .websocket_deflate import Deflate
+
+MakeReference: TypeAlias = Callable[[Config, Deflate | None], Codec]
 
 _FINAL_TEXT: Final = 0x81
 _FINAL_BINARY: Final = 0x82
@@ -32,7 +36,8 @@ class PlainCodec:
     """Bytes to messages and back, for one WebSocket connection (RFC 6455, 5)."""
 
     __slots__ = (
-        "_compresses",
+        "_config",
+        "_deflate",
         "_fragmented",
         "_largest",
         "_make_reference",
@@ -43,18 +48,19 @@ class PlainCodec:
         "_unparsed",
     )
 
-    def __init__(self, make_reference: Callable[[], Codec], largest: int, *, compresses: bool) -> None:
+    def __init__(self, make_reference: MakeReference, config: Config, deflate: Deflate | None) -> None:
         """Begin between messages.
 
         Args:
             make_reference: Makes the codec for all that is not plain; called when there is such a thing.
-            largest: The largest message, in bytes.
-            compresses: Whether messages to the client are compressed.
+            config: For the limits.
+            deflate: How messages are compressed, if that was agreed.
         """
         self._make_reference = make_reference
         self._reference: Codec | None = None
-        self._largest = largest
-        self._compresses = compresses
+        self._config = config
+        self._deflate = deflate
+        self._largest = min(config.ws_max_message, config.ws_max_frame)
         self._unparsed = bytearray()
         self._open = True  # until the reference has said something final
         self._fragmented = False  # whether the reference has a part of a message
@@ -90,7 +96,7 @@ class PlainCodec:
 
     def message(self, payload: str | bytes) -> bytes:
         """Return the frame of a text or binary message."""
-        if self._compresses:
+        if self._deflate is not None:
             return self._odd().message(payload)
         if isinstance(payload, str):
             first, data = _FINAL_TEXT, payload.encode()
@@ -118,7 +124,7 @@ class PlainCodec:
     def _odd(self) -> Codec:
         """Return the codec for all that is not plain."""
         if self._reference is None:
-            self._reference = self._make_reference()
+            self._reference = self._make_reference(self._config, self._deflate)
         return self._reference
 
     def _pass_on(self, count: int) -> bytearray:
