@@ -477,14 +477,17 @@ class _Running:
 
         nginx has `keepalive_min_timeout` for it.
         """
-        for worker in self._workers():
-            worker.closing = True
-            for connection in list(worker.connections):
-                if not connection.idle:
-                    connection.shutdown()
+        self._retire()
         with suppress(TimeoutError):
             async with self._clock.timeout(seconds):
                 await self.limits.occupancy.wait_empty()
+        self._retire()  # those that were still in their handshake before
+
+    def _retire(self) -> None:
+        for worker in self._workers():
+            worker.closing = True
+            for connection in list(worker.connections):
+                connection.retire()
 
     async def end(self) -> None:
         """Shut the application down."""

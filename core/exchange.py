@@ -146,6 +146,9 @@ class Connection(Protocol):
     def shutdown(self) -> None:
         """Take no more requests; close as soon as those under way have ended."""
 
+    def retire(self) -> None:
+        """The same in favour of another worker, with time: answer what the client may have sent already."""
+
     def terminate(self) -> None:
         """Close at once, whatever is under way."""
 

@@ -187,6 +187,11 @@ class Http1Connection(asyncio.Protocol):
         elif self._phase is not Phase.HEAD or not self._buffer:
             self._close()
 
+    def retire(self) -> None:
+        """Say goodbye as `shutdown` does, but if idle with the answer to a request that is on its way."""
+        if self._exchange is not None:
+            self.shutdown()
+
     def terminate(self) -> None:
         """Close at once, whatever is under way."""
         self._transport.abort()

@@ -45,6 +45,8 @@ from .lingering import Lingering
 
 # How long a shutdown waits for the streams under way before it says GOAWAY; see `shutdown`.
 _ANNOUNCE_SECONDS: Final = 5.0
+# How long streams are still taken after the first GOAWAY, which the client may not have seen (Go, h2o: 1).
+_WARNED_SECONDS: Final = 1.0
 # What may be written to a client that does not read, beyond the high mark, before its frames are not
 # read either: their answers would be without bound.
 _MAX_UNREAD: Final = 256 * 1024
@@ -55,6 +57,7 @@ class Phase(Enum):
 
     OPEN = "open"
     LEAVING = "to be closed when no stream is left"
+    WARNED = "the same, and a first GOAWAY has asked for no newer streams, which are still served"
     ANNOUNCED = "the same, and GOAWAY has said so: newer streams are refused"
     CLOSED = "closed, or being closed"
 
@@ -83,6 +86,7 @@ class Http2Connection(asyncio.Protocol):
         }
         # This connection.
         self._phase = Phase.OPEN
+        self._retiring = False
         self._streams: dict[int, Http2Stream] = {}
         self._pushed = 0  # how many of them are promised by us
         self._answered: dict[int, int] = {}  # the client still sends on them; how much of it was dropped
@@ -162,10 +166,12 @@ class Http2Connection(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close when the streams under way have ended, and meanwhile announce it.
 
-        GOAWAY comes once (RFC 9113, 6.8), with the newest stream we have seen: what the client
-        opens later is refused, or never read, and is safe to send again elsewhere (8.7). It comes
-        when no stream is left, or after `_ANNOUNCE_SECONDS`: clients on Python's h2, httpx among
-        them, fail whatever is under way when they see it. Until then new streams are served.
+        GOAWAY comes when no stream is left, with the newest stream we have seen: what the client
+        opens later is never read, and is safe to send again elsewhere (RFC 9113, 8.7). It comes
+        after `_ANNOUNCE_SECONDS` if there always are some: clients on Python's h2, httpx among
+        them, fail whatever is under way when they see it. Then it comes twice (6.8): first it asks
+        for no more streams, and those that cross it on their way are served; a moment later it
+        names the newest, and newer ones are refused.
         """
         if self._phase not in (Phase.OPEN, Phase.LEAVING):
             return
@@ -175,6 +181,11 @@ class Http2Connection(asyncio.Protocol):
             stream.exchange.shutdown()
         self._flush()
         self._rest()
+
+    def retire(self) -> None:
+        """Say goodbye as `shutdown` does, but refuse no stream that crosses GOAWAY, which so comes twice."""
+        self._retiring = True
+        self.shutdown()
 
     def terminate(self) -> None:
         """Close at once, whatever is under way."""
@@ -187,8 +198,12 @@ class Http2Connection(asyncio.Protocol):
                 self._guard.count("head_timeout")
             self.shutdown()
         else:
-            self._announce()
+            if self._phase is Phase.LEAVING:
+                self._warn()
+            else:
+                self._announce()
             self._flush()
+            self._rest()
 
     # ------------------------------------------------------------------ for the stalls
 
@@ -551,16 +566,25 @@ class Http2Connection(asyncio.Protocol):
             return
         if self._phase is Phase.CLOSED or self._transport.is_closing():
             return
-        if self._phase is not Phase.OPEN:
+        if self._phase is Phase.LEAVING and self._retiring:
+            self._warn()
+            self._flush()
+        elif self._phase in (Phase.LEAVING, Phase.ANNOUNCED):
             self._announce()
             self._close()
-        elif self.deadline == NEVER:
+        elif self._phase is Phase.OPEN and self.deadline == NEVER:
             self.deadline = self._worker.clock.now() + self._worker.config.keep_alive_timeout
 
     def _leave_soon(self, patience: float) -> None:
         """Close when no stream is left, and in so many seconds say that this is so."""
         self._phase = Phase.LEAVING
         self.deadline = self._worker.clock.now() + patience
+
+    def _warn(self) -> None:
+        """Ask for no more streams, and give those that are on their way the time to arrive."""
+        self._phase = Phase.WARNED
+        self._machine.say_leaving()
+        self.deadline = self._worker.clock.now() + _WARNED_SECONDS
 
     def _announce(self) -> None:
         self.deadline = NEVER

@@ -158,6 +158,9 @@ class Machine(Protocol):
     def acknowledge_received_data(self, size: int, stream_id: int, /) -> None:
         """Give window back for bytes that have been taken, as soon as it is worth a frame."""
 
+    def say_leaving(self) -> None:
+        """Ask for no more streams; those that were opened meanwhile are still taken (RFC 9113, 6.8)."""
+
     def say_goaway(self, code: int, reason: str = "", /) -> None:
         """Announce the end of the connection; streams up to the newest one may finish (RFC 9113, 6.8)."""
 

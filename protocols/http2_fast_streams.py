@@ -207,6 +207,11 @@ class Http2Streams:
             if increment:
                 self._update_window(stream_id, increment)
 
+    def say_leaving(self) -> None:
+        """Ask for no more streams; those that were opened meanwhile are still taken (RFC 9113, 6.8)."""
+        numbers = wire.NUMBER.pack(wire.LARGEST) + wire.NUMBER.pack(ErrorCodes.NO_ERROR)
+        self._out.append(wire.frame(wire.GOAWAY, 0, 0, numbers))
+
     def say_goaway(self, code: int, reason: str = "") -> None:
         """Announce the end of the connection; streams up to the newest one may finish (6.8)."""
         debug = reason.encode("ascii", "replace")[:MAX_DEBUG_BYTES]

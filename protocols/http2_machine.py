@@ -219,6 +219,10 @@ class Http2Machine(H2Connection):
         if increment:
             self._prepare_for_sending([WindowUpdateFrame(0, increment)])
 
+    def say_leaving(self) -> None:
+        """Ask for no more streams; those that were opened meanwhile are still taken (RFC 9113, 6.8)."""
+        self._prepare_for_sending([GoAwayFrame(last_stream_id=wire.LARGEST, error_code=ErrorCodes.NO_ERROR)])
+
     def say_goaway(self, code: int, reason: str = "") -> None:
         """Announce the end of the connection; streams up to the newest one may finish (RFC 9113, 6.8)."""
         debug = b"" if _CLASS_NAME.search(reason) else reason.encode("ascii", "replace")[:MAX_DEBUG_BYTES]

@@ -83,6 +83,9 @@ class Lingering(asyncio.Protocol):
         """Be quicker."""
         self.deadline = min(self.deadline, self._worker.clock.now() + _SHUTDOWN_SECONDS)
 
+    def retire(self) -> None:
+        """Do nothing: the last answer has been given."""
+
     def terminate(self) -> None:
         """Close at once."""
         self._transport.abort()

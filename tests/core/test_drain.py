@@ -37,6 +37,9 @@ class Connection:
     def shutdown(self) -> None:
         self.told.append("shutdown")
 
+    def retire(self) -> None:
+        self.told.append("retire")
+
     def terminate(self) -> None:
         self.told.append("terminate")
         self.leave()

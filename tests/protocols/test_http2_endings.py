@@ -264,13 +264,33 @@ async def test_a_stream_that_takes_long_learns_of_the_end_and_later_ones_are_ref
     await stop()
     await peer.expects_nothing()
     clock.advance(ANNOUNCE_SECONDS)
-    await peer.expects(Goaway(1, ErrorCodes.NO_ERROR))
-    await peer.sends(Headers(3, POST), Data(3, b"late", end_stream=True))
-    await peer.expects(RstStream(3, ErrorCodes.REFUSED_STREAM))
+    await peer.expects(Goaway(2**31 - 1, ErrorCodes.NO_ERROR))
+    await exchange(peer, app, 3)  # has crossed it
+    clock.advance(1)
+    await peer.expects(Goaway(3, ErrorCodes.NO_ERROR))
+    await peer.sends(Headers(5, POST), Data(5, b"late", end_stream=True))
+    await peer.expects(RstStream(5, ErrorCodes.REFUSED_STREAM))
     await answer(peer, call, 1)
-    await peer.expects_end()  # one GOAWAY is enough
+    await peer.expects_end()  # two of them are enough
     peer.close()
     assert not app.called_again
+
+
+@clear
+async def test_a_worker_that_was_replaced_serves_what_crosses_its_goodbye(
+    serve: Serve, connect: Connect, app: SteeredApp, clock: ManualClock
+) -> None:
+    peer = await connect.frames(await serve(app, clock=clock))
+    await exchange(peer, app, 1)
+    stopping = asyncio.ensure_future(serve.servers[0]._stop(hold_seconds=1.0))
+    await peer.expects(Goaway(2**31 - 1, ErrorCodes.NO_ERROR))
+    await exchange(peer, app, 3)
+    clock.advance(1)
+    await peer.expects(Goaway(3, ErrorCodes.NO_ERROR))
+    await peer.expects_end()
+    peer.close()
+    async with within("the server to stop"):
+        await stopping
 
 
 @clear
@@ -283,8 +303,10 @@ async def test_a_short_grace_period_is_announced_halfway(
     await stop()
     await peer.expects_nothing()
     clock.advance(2)
-    await peer.expects(Goaway(1, ErrorCodes.NO_ERROR))
+    await peer.expects(Goaway(2**31 - 1, ErrorCodes.NO_ERROR))
     await answer(peer, call, 1)
+    clock.advance(1)
+    await peer.expects(Goaway(1, ErrorCodes.NO_ERROR))
     await peer.expects_end()
     peer.close()
 

@@ -104,6 +104,43 @@ async def test_a_connection_that_has_said_nothing_yet_is_closed_at_once(
     await ended(stopping)
 
 
+@pytest.mark.parametrize("carrier", [HTTP1_CLEAR], ids=str)
+async def test_a_request_on_its_way_is_answered_by_a_worker_that_another_has_replaced(
+    begin: Begin, serve: Serve, clock: ManualClock
+) -> None:
+    client, exchange, call = await begin(clock=clock)
+    await call.respond()
+    await exchange.response()
+    call.finish()
+    stopping = asyncio.ensure_future(serve.servers[0]._stop(hold_seconds=1.0))
+    await turns()
+    client, exchange, call = await begin.on(client)
+    await call.respond(body=b"in time")
+    response = await exchange.response()
+    assert (response.body, response.field("connection")) == (b"in time", b"close")
+    call.finish()
+    await client.wait_closed()
+    client.close()
+    await ended(stopping)
+    assert serve.servers[0].drained
+
+
+async def test_a_client_that_stays_silent_does_not_hold_a_worker_that_was_replaced(
+    begin: Begin, serve: Serve, clock: ManualClock
+) -> None:
+    client, exchange, call = await begin(clock=clock)
+    await call.respond()
+    await exchange.response()
+    call.finish()
+    stopping = asyncio.ensure_future(serve.servers[0]._stop(hold_seconds=1.0))
+    closing = asyncio.ensure_future(client.wait_closed())
+    assert await stays_pending(closing)
+    clock.advance(1)
+    await closing
+    client.close()
+    await ended(stopping)
+
+
 async def test_a_request_under_way_finishes(
     begin: Begin, serve: Serve, stop: Stop, carrier: Carrier, clock: ManualClock
 ) -> None:
