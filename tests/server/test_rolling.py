@@ -256,6 +256,7 @@ async def test_a_renewed_certificate_is_used_by_every_worker_without_a_restart(
         quiet=True,
     )
     with server:
+        await told(server, "worker 1 (pid")
         await told(server, "worker 2 (pid")
         with Requests(needs_tool("h2load"), server.url) as requests:
             use("new.test")
