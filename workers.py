@@ -223,7 +223,8 @@ class Supervisor:
                             f"stay: {error}"
                         ) from error
         finally:
-            self._manager.ready()
+            if not self._ending:
+                self._manager.ready()
         return f"{len(self._places)} workers were replaced"
 
     # ------------------------------------------------------------------ signals

@@ -2,7 +2,7 @@
 
 Invariants:
 - Whatever cannot be had is a `ConfigError`: nothing is served as somebody else than was asked for.
-- After `become`, there is no way back to root, and no supplementary group of root is left.
+- After `become`, there is no way back to who it was, and none of the other groups of that user is left.
 """
 
 import os
@@ -125,15 +125,23 @@ class PidFile:
         Raises:
             ConfigError: It cannot be written.
         """
-        if self._path is not None:
-            draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        if self._path is None:
+            return
+        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            # Anew: root must not write where a link of somebody else leads to.
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             try:
-                draft.write_text(f"{os.getpid()}\n", "ascii")
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(f"{os.getpid()}\n")
                 draft.replace(self._path)
-            except OSError as error:
-                raise ConfigError(
-                    f"--pid-file {self._path}: {error.strerror}; choose another, or make its folder"
-                ) from None
+            except BaseException:
+                draft.unlink()
+                raise
+        except OSError as error:
+            raise ConfigError(
+                f"--pid-file {self._path}: {error.strerror}; choose another, or make its folder"
+            ) from None
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

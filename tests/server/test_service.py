@@ -330,6 +330,7 @@ def test_a_file_that_another_process_has_written_is_left_alone(folder: Path) -> 
     [
         (("--chdir", "nosuch"), "--chdir nosuch: No such file or directory"),
         (("--pid-file", "nosuch/file"), "nosuch/file: No such file or directory"),
+        (("--pid-file", "folder"), "folder: Is a directory"),
         (("--umask", "999"), "--umask: '999' will not do"),
         (("--user", "nosuchuser"), "--user nosuchuser: there is no user nosuchuser"),
         (("--user", "77777"), "--user 77777: there is no user 77777; name a group as well"),
@@ -346,6 +347,7 @@ def test_a_file_that_another_process_has_written_is_left_alone(folder: Path) -> 
 def test_a_mistake_of_the_operator_is_one_line(
     folder: Path, options: tuple[str, ...], complaint: str
 ) -> None:
+    (folder / "folder").mkdir()
     command = [sys.executable, "-m", "alphorn", "app:app", *options]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
@@ -353,7 +355,7 @@ def test_a_mistake_of_the_operator_is_one_line(
     assert done.returncode == 2
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
-    assert not (folder / "a.sock").exists()
+    assert {file.name for file in folder.iterdir()} <= {"app.py", "folder", "__pycache__"}
 
 
 # --- In the clear beside TLS
