@@ -336,7 +336,7 @@ class WebSocketExchange:
     def _start_denial(self, message: Message) -> None:
         if "websocket.http.response" not in self.scope["extensions"]:
             raise UnexpectedMessage("'websocket.http.response' is not among the extensions of this scope")
-        denial = HttpExchange(self._worker, self._stream, self.scope)
+        denial = self._new_denial()
         denial.act(read_denial(message))
         self._deny_with(denial)
 
@@ -348,10 +348,15 @@ class WebSocketExchange:
 
     def _answer(self, status: int, text: bytes) -> None:
         """Deny the handshake with an answer of the server's own."""
-        denial = HttpExchange(self._worker, self._stream, self.scope)
+        denial = self._new_denial()
         self._deny_with(denial)
         denial.answer(status, text)
         self._settle(denial)
+
+    def _new_denial(self) -> HttpExchange:
+        denial = HttpExchange(self._worker, self._stream, self.scope)
+        denial.started_at = self.started_at
+        return denial
 
     def _deny_with(self, denial: HttpExchange) -> None:
         self._denial = denial

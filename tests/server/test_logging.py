@@ -112,6 +112,23 @@ async def test_a_websocket_is_one_line_at_its_end(
     assert expected[carrier.http_version] in line
 
 
+@pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP2_CLEAR], ids=str)
+async def test_a_handshake_that_is_denied_has_taken_its_time(
+    serve: Serve,
+    connect: Connect,
+    app: SteeredApp,
+    clock: ManualClock,
+    access: Callable[[], list[str]],
+) -> None:
+    opening = asyncio.ensure_future(connect.websocket(await serve(app, clock=clock), "/chat"))
+    call = await app.next_call()
+    clock.advance(2.5)
+    await call.receive()
+    await call.send({"type": "websocket.close"})
+    await opening
+    assert access()[0].endswith(" 403 9 2500.0ms")
+
+
 @pytest.mark.parametrize("carrier", HTTP_CARRIERS, ids=str)
 async def test_without_access_log_there_is_none(
     serve: Serve, connect: Connect, app: SteeredApp, access: Callable[[], list[str]]
