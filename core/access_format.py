@@ -28,7 +28,7 @@ Describe: TypeAlias = Callable[[Outcome], str]
 """Makes a line, without its end, of what became of a request."""
 
 _Getter: TypeAlias = Callable[[Outcome], object]
-_UnixTime: TypeAlias = Callable[[], float]
+_UnixTimeAt: TypeAlias = Callable[[float], float]
 
 _ATOM: Final = re.compile(
     r"%(?:\((?:\{(?P<argument>[^{}]*)\})?(?P<name>\w*)\)[sd]|(?P<percent>%))|(?P<bad>%)"
@@ -53,12 +53,12 @@ def has_time(text: str) -> bool:
     return any(atom["name"] in ("t", "time") for atom in _ATOM.finditer(text))
 
 
-def compile_format(text: str, unix_time: _UnixTime) -> Describe:
+def compile_format(text: str, unix_time_at: _UnixTimeAt) -> Describe:
     """Make a function of a format string.
 
     Args:
         text: As `--access-log-format` has it: atoms like `%(h)s`, `%({user-agent}i)s`, and `%%`.
-        unix_time: The time of day, in seconds since 1970.
+        unix_time_at: Makes a moment on the clock one in seconds since 1970.
 
     Raises:
         ConfigError: There is no such atom.
@@ -73,7 +73,7 @@ def compile_format(text: str, unix_time: _UnixTime) -> Describe:
             raise ConfigError(
                 f"--access-log-format: {where!r} is no atom; write one like %(h)s, and %% for a percent sign"
             )
-        getters.append(_getter(atom["name"], atom["argument"], unix_time))
+        getters.append(_getter(atom["name"], atom["argument"], unix_time_at))
         return "%s"
 
     template = _ATOM.sub(compile_atom, text)
@@ -94,14 +94,14 @@ def _guarded(get: _Getter, outcome: Outcome) -> object:
         return "-"
 
 
-def _getter(name: str, argument: str | None, unix_time: _UnixTime) -> _Getter:
+def _getter(name: str, argument: str | None, unix_time_at: _UnixTimeAt) -> _Getter:
     if argument is not None:
         if name in _WITH_ARGUMENT:
-            return _WITH_ARGUMENT[name](argument, unix_time)
+            return _WITH_ARGUMENT[name](argument, unix_time_at)
         known = ", ".join(f"%({{...}}{each})s" for each in _WITH_ARGUMENT)
         raise ConfigError(f"--access-log-format: there is no %({{{argument}}}{name})s; there are {known}")
     if name in _TIMES:
-        return _TIMES[name](unix_time)
+        return _TIMES[name](unix_time_at)
     if name in _ATOMS:
         return _ATOMS[name]
     meant = nearest(name, [*_ATOMS, *_TIMES]) or "; docs/logging.md lists them"
@@ -111,39 +111,38 @@ def _getter(name: str, argument: str | None, unix_time: _UnixTime) -> _Getter:
 # ---------------------------------------------------------------------- time
 
 
-def _by_second(unix_time: _UnixTime, write: Callable[[int], str]) -> Callable[[], str]:
-    """Return a function that says what `write` makes of the second; it is written once a second."""
-    second, text = -1, ""
+def _by_second(write: Callable[[int], str]) -> Callable[[float], str]:
+    """Return a function of a unix time that says what `write` makes of its second; it is written once a second."""
+    known, text = -1, ""
 
-    def now() -> str:
-        nonlocal second, text
-        if (this := int(unix_time())) != second:
-            second, text = this, write(this)
+    def read(seconds: float) -> str:
+        nonlocal known, text
+        if (second := int(seconds)) != known:
+            known, text = second, write(second)
         return text
 
-    return now
+    return read
 
 
-def local_time(unix_time: _UnixTime, pattern: str) -> Callable[[], str]:
-    """Return a function that says the local time, as `time.strftime` writes it."""
-    return _by_second(unix_time, lambda second: time.strftime(pattern, time.localtime(second)))
+def local_time(pattern: str) -> Callable[[float], str]:
+    """Return a function of a unix time that says the local time, as `time.strftime` writes it."""
+    return _by_second(lambda second: time.strftime(pattern, time.localtime(second)))
 
 
-def _strftime(pattern: str, unix_time: _UnixTime) -> _Getter:
-    now = local_time(unix_time, pattern)
-    return lambda _: now()
+def _strftime(pattern: str, unix_time_at: _UnixTimeAt) -> _Getter:
+    write = local_time(pattern)
+    return lambda outcome: write(unix_time_at(outcome.ended_at))
 
 
-def _iso_time(unix_time: _UnixTime) -> _Getter:
+def _iso_time(unix_time_at: _UnixTimeAt) -> Callable[[Outcome], str]:
     """Return a getter of the time in UTC, with milliseconds (RFC 3339)."""
-    seconds: list[float] = [0.0]
+    write = _by_second(lambda second: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
 
-    def once() -> float:
-        seconds[0] = unix_time()
-        return seconds[0]
+    def get(outcome: Outcome) -> str:
+        seconds = unix_time_at(outcome.ended_at)
+        return f"{write(seconds)}.{int(seconds % 1 * 1000):03d}Z"
 
-    now = _by_second(once, lambda second: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-    return lambda _: f"{now()}.{int(seconds[0] % 1 * 1000):03d}Z"
+    return get
 
 
 # ---------------------------------------------------------------------- who asked for what
@@ -221,17 +220,17 @@ def _text(value: bytes | None) -> str:
     return "-" if value is None else escape(value.decode("latin-1"))
 
 
-def _request_field(name: str, _: _UnixTime | None = None) -> _Getter:
+def _request_field(name: str, _: _UnixTimeAt | None = None) -> _Getter:
     key = name.lower().encode()
     return lambda outcome: _text(_find(outcome.scope["headers"], key))
 
 
-def _answer_field(name: str, _: _UnixTime) -> _Getter:
+def _answer_field(name: str, _: _UnixTimeAt) -> _Getter:
     key = name.lower().encode()
     return lambda outcome: _text(_find(outcome.fields, key))
 
 
-def _variable(name: str, _: _UnixTime) -> _Getter:
+def _variable(name: str, _: _UnixTimeAt) -> _Getter:
     value = os.environ.get(name, "-")
     return lambda _: value
 
@@ -293,11 +292,11 @@ _ATOMS: Final[dict[str, _Getter]] = {
     "trace": lambda outcome: _trace_id(outcome) or "-",
     "duration": _seconds(1000, "%.1fms"),
 }
-_TIMES: Final[dict[str, Callable[[_UnixTime], _Getter]]] = {
+_TIMES: Final[dict[str, Callable[[_UnixTimeAt], _Getter]]] = {
     "t": functools.partial(_strftime, "[%d/%b/%Y:%H:%M:%S %z]"),
     "time": _iso_time,
 }
-_WITH_ARGUMENT: Final[dict[str, Callable[[str, _UnixTime], _Getter]]] = {
+_WITH_ARGUMENT: Final[dict[str, Callable[[str, _UnixTimeAt], _Getter]]] = {
     "i": _request_field,
     "o": _answer_field,
     "e": _variable,
@@ -307,9 +306,9 @@ _WITH_ARGUMENT: Final[dict[str, Callable[[str, _UnixTime], _Getter]]] = {
 # ---------------------------------------------------------------------- JSON
 
 
-def json_format(unix_time: _UnixTime) -> Describe:
+def json_format(unix_time_at: _UnixTimeAt) -> Describe:
     """Return a function that makes one JSON object of an outcome, always with the same members."""
-    iso_time = _iso_time(unix_time)
+    iso_time = _iso_time(unix_time_at)
     members: dict[str, _Getter] = {
         "client": lambda outcome: quote(_client(outcome)),
         "method": lambda outcome: quote(shorten(_method_of(outcome.scope))),

@@ -38,6 +38,7 @@ class Clock:
     def __init__(self) -> None:
         self.date = formatdate(usegmt=True).encode()
         self.ticked_at = self.now()
+        self._to_unix = self.unix_time() - self.ticked_at
         self._watched: set[Timed] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -48,6 +49,10 @@ class Clock:
     def unix_time(self) -> float:
         """Return the seconds since the epoch, for logs and the times of files."""
         return time.time()
+
+    def unix_time_at(self, moment: float) -> float:
+        """Return the seconds since the epoch at a moment of this clock, some time ago at the most."""
+        return moment + self._to_unix
 
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """Bound a block of code, as `asyncio.timeout` does: exactly, not by the tick.
@@ -85,6 +90,7 @@ class Clock:
         """Renew the date and act on every deadline that has passed."""
         self.date = formatdate(usegmt=True).encode()
         self.ticked_at = now = self.now()
+        self._to_unix = self.unix_time() - now
         for timed in [timed for timed in self._watched if timed.deadline <= now]:
             # Asked again: the ones before it may have moved its deadline, or had it forgotten.
             if timed in self._watched and timed.deadline <= now:

@@ -250,8 +250,16 @@ class HttpExchange:
     def outcome(self) -> Outcome:
         """What observers would be told if it ended now."""
         head = self._answered or NO_HEAD
-        seconds = self._worker.clock.now() - self.started_at
-        return Outcome(self.scope, head.status, head.fields, self._sent_length, seconds, self._stream.id)
+        now = self._worker.clock.now()
+        return Outcome(
+            self.scope,
+            head.status,
+            head.fields,
+            self._sent_length,
+            now - self.started_at,
+            now,
+            self._stream.id,
+        )
 
     @property
     def complete(self) -> bool:

@@ -121,8 +121,8 @@ class Metrics:
 
     def observe(self, outcome: Outcome) -> None:
         """Count a request that has ended; an accepted WebSocket was none."""
-        scope, status, _, _, seconds, _ = outcome
-        if scope.get("type") == "websocket" and status in _ACCEPTED:
+        status, seconds = outcome.status, outcome.seconds
+        if outcome.scope.get("type") == "websocket" and status in _ACCEPTED:
             return
         protocol = protocol_of(outcome)
         self._requests[protocol, status // 100] += 1

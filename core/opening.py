@@ -69,7 +69,7 @@ def tell_refusal(  # noqa: PLR0913 - one argument per fact
     else:
         scope = http_scope(facts, head, {})
     for observe in worker.observers:
-        observe(Outcome(scope, status, [], length, None, stream_id))
+        observe(Outcome(scope, status, [], length, None, worker.clock.now(), stream_id))
 
 
 def _check_host(allowed_hosts: AllowedHosts, scope: Scope) -> None:

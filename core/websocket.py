@@ -267,8 +267,16 @@ class WebSocketExchange:
     def outcome(self) -> Outcome:
         """What observers would be told if it ended now."""
         head = self._answered
-        seconds = self._worker.clock.now() - self.started_at
-        return Outcome(self.scope, head.status, head.fields, self._sent_bytes, seconds, self._stream.id)
+        now = self._worker.clock.now()
+        return Outcome(
+            self.scope,
+            head.status,
+            head.fields,
+            self._sent_bytes,
+            now - self.started_at,
+            now,
+            self._stream.id,
+        )
 
     # ------------------------------------------------------------------ the application's moves
 

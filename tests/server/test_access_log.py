@@ -25,7 +25,8 @@ import time
 async def app(scope, receive, send):
     if scope["path"] == "/block":
         print("blocked", file=sys.stderr, flush=True)
-        time.sleep(1000)
+        while True:  # in one long sleep, a signal that another thread gets would wait for its end
+            time.sleep(0.01)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"hello"})
 """
@@ -99,9 +100,11 @@ def test_every_worker_opens_a_file_again(folder: Path) -> None:
         get(server, "/1")
         assert re.fullmatch(LINE % "/1", lines(file, 1)[0])
         file.rename(folder / "access.log.1")
-        server.send_signal(signal.SIGUSR1)
-        for number in (1, 2):
-            server.wait_for(f"worker {number}: opened the log files again")
+        end = time.monotonic() + PATIENCE_SECONDS
+        while any(f"worker {number}: opened the log files again" not in server.log for number in (1, 2)):
+            assert time.monotonic() < end, server.log
+            server.send_signal(signal.SIGUSR1)  # again, until the second worker is there to hear it
+            time.sleep(0.1)
         for _ in range(8):  # whichever worker answers
             get(server, "/2")
         lines(file, 8)
