@@ -56,6 +56,7 @@ def main(control: int, pipe: int) -> None:
         pipe: The descriptor of a pipe whose first line says what to serve, and whose end is the supervisor's.
     """
     _prepare_signals()
+    os.set_inheritable(pipe, False)
     life = os.fdopen(pipe, "rb")
     line = life.readline()
     if not line:  # the supervisor has gone already

@@ -55,7 +55,6 @@ class WorkerProcess:
         failure: What it said, when it ended, was the reason.
         counted: What it had counted when it had drained, if anybody wants to know.
         ready_at: Since when it serves, on the clock.
-        hung: Whether it was ended because its loop did not turn.
         deadline: When its loop has to have turned again.
     """
 
@@ -76,7 +75,7 @@ class WorkerProcess:
         self.failure: AlphornError | None = None
         self.counted: Message | None = None
         self.ready_at = NEVER
-        self.hung = False
+        self._hung = False
         self.deadline = NEVER
         self._hang_seconds = hang_seconds
         self._strikes = 0
@@ -149,7 +148,7 @@ class WorkerProcess:
         self._channel.close()
         os.close(self._life)
         self.asking.abandon()
-        return _how_it_ended(status)
+        return "was ended because it hung" if self._hung else _how_it_ended(status)
 
     def begin(self) -> None:
         """Note that it serves; from now on its loop has to turn."""
@@ -177,7 +176,7 @@ class WorkerProcess:
             self.deadline = self._clock.now() + self._hang_seconds
         elif self._strikes == 2:
             error_log.error("%s hangs; its stacks:", self)
-            self.hung = True
+            self._hung = True
             self.signal(signal.SIGQUIT)
             self.deadline = self._clock.now()  # at the next tick; meanwhile they are written
         else:

@@ -97,8 +97,9 @@ class Supervisor:
         self._leaving = False  # nobody new is welcome
         self._ending = False
         self._announced = False
+        self._restart_is_due = False
         self._restarts = 0
-        self._bad_ends: list[tuple[WorkerProcess, str]] = []
+        self._bad_end: AlphornError | None = None
         # What workers counted that have ended since the operator was told last, if there is one.
         self._last_counted: deque[dict[str, Any]] = deque(maxlen=_MOST_LAST_COUNTED)
 
@@ -138,7 +139,8 @@ class Supervisor:
                 self._listeners.close()
         if self._over.done():
             self._over.result()
-        self._judge_ends()
+        if self._bad_end is not None:
+            raise self._bad_end
 
     def drain(self) -> None:
         """Begin to do what SIGTERM does."""
@@ -218,10 +220,12 @@ class Supervisor:
                     try:
                         await self._replace(place)
                     except AlphornError as error:
-                        raise ConfigError(
+                        failure = ConfigError(
                             f"the rolling restart is given up at worker {place.number}, and the workers that serve "
                             f"stay: {error}"
-                        ) from error
+                        )
+                        failure.trace = error.trace
+                        raise failure from error
         finally:
             if not self._ending:
                 self._manager.ready()
@@ -239,6 +243,11 @@ class Supervisor:
         }
 
     async def _reload_and_say(self) -> None:
+        if self._restart_is_due:
+            return  # which has yet to begin, and will find what is new
+        self._restart_is_due = True
+        async with self._turn:
+            self._restart_is_due = False
         error_log.info("SIGHUP: replacing the workers, one after the other")
         try:
             error_log.info("%s", await self.reload())
@@ -387,8 +396,9 @@ class Supervisor:
                 worker.ready.set_exception(worker.failure or WorkersFailed(f"worker {worker.number} {how}"))
             return
         if how != WELL and (worker.state == "draining" or self._ending):
-            self._bad_ends.append((worker, how))
             error_log.error("%s %s", worker, how)
+            if self._ending:
+                self._bad_end = worker.failure or WorkersFailed(f"worker {worker.number} {how}")
         place = self._place_of(worker)
         if place is not None and not self._ending:
             self._lost(place, worker, how)
@@ -458,11 +468,6 @@ class Supervisor:
                 worker.drain()
         while self._processes:
             await asyncio.wait(set(self._processes.values()))
-
-    def _judge_ends(self) -> None:
-        for worker, how in self._bad_ends:
-            error = worker.failure or WorkersFailed(f"worker {worker.number} {how}")
-            raise error
 
     def _do(self, what: Coroutine[Any, Any, None]) -> None:
         """Do something beside everything else; a bug in it ends the service."""

@@ -3,7 +3,7 @@
     worker to supervisor, unasked   {"event": "ready", ...}, "beat", "draining", "drained", "worn", "failed"
     supervisor to worker, unasked   {"event": "replaced"}
     supervisor to worker            {"id": 7, "command": "limits", "arguments": {}}
-    worker to supervisor            {"id": 7, "answer": {...}} or {"id": 7, "error": "..."}
+    worker to supervisor            {"id": 7, "answer": {...}}, or "error", or "unknown", which say what
 
 Invariants:
 - The two ends trust each other: they are one program, and nobody else has the socket.
@@ -70,8 +70,11 @@ def decode(line: bytes) -> Message:
 
 def answer(question: Message, commands: Commands) -> Message:
     """Do what a question asks for and return the answer; an exception becomes an error."""
+    command = commands.get(question["command"])
+    if command is None:
+        return {"id": question["id"], "unknown": question["command"]}
     try:
-        said = commands[question["command"]](**question["arguments"])
+        said = command(**question["arguments"])
     except Exception as error:  # noqa: BLE001 - whatever it is, who asked is to know
         error_log.exception("%s: the command failed", question["command"])
         return {"id": question["id"], "error": f"{type(error).__name__}: {error}"}
@@ -91,6 +94,7 @@ class Asking:
         """Ask for the result of a command.
 
         Raises:
+            KeyError: There is no such command.
             TimeoutError: There was no answer in time, or the other end is gone.
             RuntimeError: The command failed; the message says how.
         """
@@ -102,6 +106,8 @@ class Asking:
                 message = await answered
         finally:
             del self._open[number]
+        if "unknown" in message:
+            raise KeyError(message["unknown"])
         if "error" in message:
             raise RuntimeError(message["error"])
         return message["answer"]

@@ -308,7 +308,7 @@ def test_a_worker_that_hangs_has_its_stack_logged_and_is_replaced(folder: Path) 
         with pytest.raises((http.client.HTTPException, OSError)):
             client.getresponse()
         wait_until(lambda: len(ready_pids(server)) == 3, server)
-        assert "was ended by SIGKILL" in server.log
+        assert "was ended because it hung" in server.log
 
 
 def test_a_startup_and_a_shutdown_may_block_for_longer(folder: Path) -> None:
@@ -404,3 +404,34 @@ def test_a_development_certificate_and_redirects_are_the_same_for_all_workers(fo
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)) as client:
             client.request("GET", "/", headers={"host": f"localhost:{found[1]}"})
             assert client.getresponse().getheader("location") == f"https://localhost:{server.port}/"
+
+
+# --- New code
+
+
+def test_code_that_does_not_start_is_shown_with_its_traceback_and_the_next_restart_takes_what_was_mended(
+    folder: Path,
+) -> None:
+    with start(folder) as server:
+        (folder / "shop.py").write_text("def broken():\n    raise RuntimeError('oh')\nbroken()\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("the rolling restart is given up at worker 1")
+        assert server.log.count("RuntimeError: oh") == 1
+        assert fetch(server) in ready_pids(server)
+        (folder / "shop.py").write_text(APP)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("2 workers were replaced")
+        assert fetch(server) in ready_pids(server)[2:]
+
+
+def test_a_failing_shutdown_of_a_worker_is_status_4(folder: Path) -> None:
+    (folder / "shop.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    await receive()\n"
+        "    await send({'type': 'lifespan.startup.complete'})\n"
+        "    await receive()\n"
+        "    await send({'type': 'lifespan.shutdown.failed', 'message': 'disk full'})\n"
+    )
+    server = start(folder)
+    assert server.stop() == 4
+    assert server.log.splitlines()[-1] == "Error: the application's shutdown failed"
