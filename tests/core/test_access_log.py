@@ -1,0 +1,78 @@
+"""When lines of the access log are written, and that none is forgotten."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alphorn.core.access_log import AccessLog
+from alphorn.core.config import Config
+from alphorn.core.log import flush_logs
+from alphorn.core.outcome import Outcome
+from support.clock import ManualClock
+from support.waiting import within
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+@contextlib.contextmanager
+def logging_to(file: Path) -> Iterator[AccessLog]:
+    log = AccessLog(Config(access_log_file=str(file), access_log_format="%(time)s %(s)s"), ManualClock())
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def outcome(status: int) -> Outcome:
+    return Outcome({}, status, [], 0, 0.0, 0.0, 0)
+
+
+def statuses(file: Path) -> list[int]:
+    return [int(line.rpartition(" ")[2]) for line in file.read_text().splitlines()]
+
+
+async def test_many_lines_are_written_together(file: Path) -> None:
+    with logging_to(file) as log:
+        for status in range(200, 263):
+            log.observe(outcome(status))
+        assert statuses(file) == []
+        log.observe(outcome(263))
+        assert statuses(file) == list(range(200, 264))
+
+
+async def test_few_lines_are_written_soon(file: Path) -> None:
+    with logging_to(file) as log:
+        for status in (200, 404):
+            log.observe(outcome(status))
+            async with within("the line"):
+                while status not in statuses(file):  # noqa: ASYNC110 - a file tells nobody
+                    await asyncio.sleep(0.001)
+        assert statuses(file) == [200, 404]
+
+
+async def test_whoever_ends_the_process_has_them_written_first(file: Path) -> None:
+    with logging_to(file) as log:
+        log.observe(outcome(200))
+        flush_logs()
+        assert statuses(file) == [200]
+
+
+async def test_whoever_closes_the_log_has_them_written_first(file: Path) -> None:
+    with logging_to(file) as log:
+        log.observe(outcome(200))
+    assert statuses(file) == [200]
+
+
+async def test_a_handler_that_somebody_adds_gets_the_lines_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "alphorn.access")
+    log = AccessLog(Config(access_log_format="%(s)s"), ManualClock())
+    log.observe(outcome(200))
+    assert caplog.messages == ["200"]
+    log.close()
