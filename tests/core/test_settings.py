@@ -305,7 +305,8 @@ def other_text(setting: Setting) -> str:
     if setting.choices:
         return setting.choices[-1]
     if setting.kind in (int, float):
-        return str(setting.default + 1)
+        more = setting.default + 1
+        return str(more if setting.at_most is None or more <= setting.at_most else setting.at_most)
     return "/other" if re.fullmatch(setting.pattern or ".*", "/other") else setting.example
 
 
@@ -497,7 +498,7 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
     if setting.kind is int:
         return st.integers(int(setting.at_least or 0), int(setting.at_most or 10**12)).map(str)
     if setting.kind is float:
-        return st.floats(setting.at_least, 1e6).map(lambda number: f"{number:.6f}")
+        return st.floats(setting.at_least, setting.at_most or 1e6).map(lambda number: f"{number:.6f}")
     if setting.kind is tuple:
         return st.lists(st.text(min_size=1), min_size=1).map(tuple)
     return st.from_regex(setting.pattern, fullmatch=True) if setting.pattern else st.text()
