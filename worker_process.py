@@ -164,8 +164,9 @@ class WorkerProcess:
         self.deadline = self._clock.now() + (self._hang_seconds or NEVER)
 
     def may_block(self) -> None:
-        """Note that nobody is kept waiting any more, whatever its loop does."""
-        self.deadline = NEVER
+        """Note that from now on nobody is kept waiting, whatever its loop does."""
+        self._hang_seconds = 0
+        self.turns()
 
     def expire(self) -> None:
         """Act on a loop that does not turn: warn, the next time have the stacks logged, then end it."""
@@ -176,11 +177,11 @@ class WorkerProcess:
             self.deadline = self._clock.now() + self._hang_seconds
         elif self._strikes == 2:
             error_log.error("%s hangs; its stacks:", self)
-            self._hung = True
             self.signal(signal.SIGQUIT)
             self.deadline = self._clock.now()  # at the next tick; meanwhile they are written
         else:
             self.deadline = NEVER
+            self._hung = True
             self.signal(signal.SIGKILL)
 
     def drain(self) -> None:

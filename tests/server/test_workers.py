@@ -313,13 +313,14 @@ def test_a_worker_that_hangs_has_its_stack_logged_and_is_replaced(folder: Path) 
 
 def test_a_startup_and_a_shutdown_may_block_for_longer(folder: Path) -> None:
     (folder / "shop.py").write_text(
-        "import time\n"
+        "import asyncio, time\n"
         "async def app(scope, receive, send):\n"
         "    await receive()\n"
         "    time.sleep(6)\n"
         "    await send({'type': 'lifespan.startup.complete'})\n"
         "    await receive()\n"
-        "    time.sleep(6)\n"
+        "    await asyncio.sleep(2)\n"  # the loop turns a little first
+        "    time.sleep(7)\n"
         "    await send({'type': 'lifespan.shutdown.complete'})\n"
     )
     with start(folder, "--hang-timeout", "2") as server:
