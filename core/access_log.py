@@ -48,7 +48,7 @@ class AccessLog:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody gets the lines; asked once, when the application has started."""
+        """Whether anybody gets the lines."""
         return self._file is not None or access_log.isEnabledFor(logging.INFO)
 
     def observe(self, outcome: Outcome) -> None:
@@ -58,6 +58,8 @@ class AccessLog:
             outcomes.append(outcome)
             if len(outcomes) >= _MANY:
                 self.flush()
+        elif not self.wanted:  # the level has changed meanwhile
+            return
         elif self._file is not None or terminal_of(access_log) is not None:
             outcomes.append(outcome)
             if not self._due:

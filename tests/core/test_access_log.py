@@ -70,9 +70,16 @@ async def test_whoever_closes_the_log_has_them_written_first(file: Path) -> None
     assert statuses(file) == [200]
 
 
-async def test_a_handler_that_somebody_adds_gets_the_lines_at_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_handler_of_somebody_else_gets_the_lines_at_once_as_the_level_says(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO, "alphorn.access")
     log = AccessLog(Config(access_log_format="%(s)s"), ManualClock())
     log.observe(outcome(200))
     assert caplog.messages == ["200"]
+    caplog.set_level(logging.WARNING, "alphorn.access")
+    log.observe(outcome(201))
+    caplog.set_level(logging.INFO, "alphorn.access")
+    log.observe(outcome(202))
+    assert caplog.messages == ["200", "202"]
     log.close()
