@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -101,32 +101,32 @@ def test_sockets_of_systemd_are_taken_over_by_name(
     folder: Path, ports: list[int], needs_tool: Callable[[str], str], workers: str
 ) -> None:
     web, other = ports
-    command = [needs_tool("systemd-socket-activate")]
+    command = [needs_tool("systemd-socket-activate"), "--fdname=web:other"]
     command += [f"--listen=127.0.0.1:{port}" for port in ports]
-    command += ["--fdname=web:other", f"--setenv=PYTHONPATH={os.environ.get('PYTHONPATH', '')}"]
-    command += [sys.executable, "-m", "alphorn", "app:app", "--workers", workers]
-    with (
-        subprocess.Popen(
-            [*command, "--bind", "systemd://other"], cwd=folder, stderr=subprocess.PIPE, text=True
-        ) as process,
-    ):
+    command += [f"--setenv=PYTHONPATH={os.environ.get('PYTHONPATH', '')}", sys.executable, "-m", "alphorn"]
+    command += ["app:app", "--workers", workers, "--bind", "systemd://other"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            while "Listening on" in (line := process.stderr.readline()) and f":{other} " not in line:
-                pass
-            said = ask(f"http://127.0.0.1:{other}/")  # the first connection starts it, and waits for it
+            read_until(process.stderr, f"Listening on 127.0.0.1:{other} ")
+            said = ask(f"http://127.0.0.1:{other}/")  # which starts it, and waits for it
             assert said["server"] == ["127.0.0.1", other]
-            log = ""
-            while "listening on" not in (line := process.stderr.readline()):
-                assert line, log
-                log += line
-            assert f"http://127.0.0.1:{other} " in line
-            assert f":{web} " not in line
-            process.send_signal(signal.SIGTERM)
-            process.stderr.read()
-            assert process.wait(PATIENCE_SECONDS) == 0
+            assert f"http://127.0.0.1:{other} " in read_until(process.stderr, " listening on ")
+            process.terminate()
+            rest = process.stderr.read()
+            assert process.wait(PATIENCE_SECONDS) == 0, rest
+            assert f"http://127.0.0.1:{web} " not in rest
         finally:
             process.kill()
+
+
+def read_until(stream: IO[str], text: str) -> str:
+    """Read up to a line that contains `text`, and return it."""
+    read = ""
+    while text not in (line := stream.readline()):
+        assert line, f"never said {text!r}:\n{read}"
+        read += line
+    return line
 
 
 def start_with_descriptors(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
