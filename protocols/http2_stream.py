@@ -115,7 +115,7 @@ class Http2Stream:
         self.ended = False
         self.trailers: Fields | None = None
         self._waits_for_room = False
-        self._pending: deque[memoryview] = deque()
+        self._pending: deque[memoryview] | None = None  # most responses never wait
         self._pending_bytes = 0
 
     # ------------------------------------------------------------------ Stream
@@ -154,6 +154,8 @@ class Http2Stream:
             self._carrier.send_head(self, fields, end=end and not body)
         self.ended = end
         if body:
+            if self._pending is None:
+                self._pending = deque()
             self._pending.append(memoryview(body))
             self._pending_bytes += len(body)
             self._carrier.schedule(self)
@@ -234,13 +236,13 @@ class Http2Stream:
             limit: The most bytes that fit the frame and the windows.
         """
         parts: list[memoryview] = []
-        room = limit
-        while room and self._pending:
-            part = self._pending[0]
+        pending, room = self._pending, limit
+        while room and pending:
+            part = pending[0]
             if len(part) <= room:
-                self._pending.popleft()
+                pending.popleft()
             else:
-                self._pending[0] = part[room:]  # a view: nothing is copied until it is its turn
+                pending[0] = part[room:]  # a view: nothing is copied until it is its turn
                 part = part[:room]
             room -= len(part)
             parts.append(part)
@@ -261,7 +263,7 @@ class Http2Stream:
         An exchange that is still there has lost its client, and is told.
         """
         self._carrier = _GONE
-        self._pending.clear()
+        self._pending = None
         self._pending_bytes = 0
         exchange, self.exchange = self.exchange, None
         if exchange is not None:

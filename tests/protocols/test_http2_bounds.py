@@ -123,7 +123,8 @@ async def test_no_frames_are_made_while_the_transport_is_full() -> None:
         assert connection.transport.pauses == 1
         assert len(connection.transport.written) < HIGH_MARK + BURST + 16384 + 1000
         # What waits is the application's own bytes, not a copy.
-        assert all(stream._pending[0].obj is body for stream in connection.server._streams.values())
+        waiting = [stream._pending for stream in connection.server._streams.values()]
+        assert all(pending is not None and pending[0].obj is body for pending in waiting)
 
         frames = await connection.reads()
         sent = {1: b"", 3: b""}
