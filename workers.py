@@ -98,6 +98,7 @@ class Supervisor:
         self._ending = False
         self._announced = False
         self._restart_is_due = False
+        self._has_terminal = os.isatty(0)
         self._restarts = 0
         self._bad_end: AlphornError | None = None
         # What workers counted that have ended since the operator was told last, if there is one.
@@ -243,6 +244,10 @@ class Supervisor:
         }
 
     async def _reload_and_say(self) -> None:
+        if self._has_terminal and not os.isatty(0):
+            error_log.info("SIGHUP: the terminal is gone: shutting down")
+            self.drain()
+            return
         if self._restart_is_due:
             return  # which has yet to begin, and will find what is new
         self._restart_is_due = True

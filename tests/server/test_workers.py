@@ -436,3 +436,45 @@ def test_a_failing_shutdown_of_a_worker_is_status_4(folder: Path) -> None:
     server = start(folder)
     assert server.stop() == 4
     assert server.log.splitlines()[-1] == "Error: the application's shutdown failed"
+
+
+@pytest.mark.parametrize(
+    "waiting", ["await asyncio.sleep(1000)", "time.sleep(1000)"], ids=["waits", "blocks"]
+)
+def test_a_long_startup_ends_with_the_first_signal_or_if_it_blocks_with_the_second(
+    folder: Path, waiting: str
+) -> None:
+    (folder / "shop.py").write_text(
+        "import asyncio, sys, time\n"
+        "async def app(scope, receive, send):\n"
+        "    print('loading the model', file=sys.stderr, flush=True)\n"
+        f"    {waiting}\n"
+    )
+    command = [sys.executable, "-m", "alphorn", "--port", "0", "--workers", "2", "shop:app"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for _ in range(2):
+            while "loading the model" not in (line := process.stderr.readline()):
+                assert line
+        process.terminate()
+        while "SIGTERM: shutting down" not in (line := process.stderr.readline()):
+            assert line
+        if waiting.startswith("time"):
+            process.terminate()
+        log = process.stderr.read()  # until the workers have ended, too
+    assert process.returncode == (-signal.SIGTERM if waiting.startswith("time") else 0), log
+
+
+def test_a_terminal_that_is_closed_ends_the_service(folder: Path) -> None:
+    terminal, stdin = os.openpty()
+    command = [sys.executable, "-m", "alphorn", "--port", "0", "--workers", "2", "shop:app"]
+    with subprocess.Popen(command, cwd=folder, stdin=stdin, stderr=subprocess.PIPE, text=True) as process:
+        os.close(stdin)
+        assert process.stderr is not None
+        while "listening on" not in (line := process.stderr.readline()):
+            assert line
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        log = process.stderr.read()
+    assert process.returncode == 0
+    assert "SIGHUP: the terminal is gone: shutting down" in log
