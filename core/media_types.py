@@ -103,4 +103,5 @@ _BY_EXTENSION: Final = {
 
 def media_type(name: bytes) -> bytes:
     """Return the value of `content-type` for a file of this name."""
-    return _BY_EXTENSION.get(name.rpartition(b".")[2].lower(), UNKNOWN)
+    _, dot, extension = name.rpartition(b".")
+    return _BY_EXTENSION.get(extension.lower(), UNKNOWN) if dot else UNKNOWN
