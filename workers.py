@@ -94,6 +94,7 @@ class Supervisor:
         self._turn = asyncio.Lock()
         self._renewal = asyncio.Lock()
         self._over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._signals: Signals | None = None
         self._leaving = False  # nobody new is welcome
         self._ending = False
         self._announced = False
@@ -114,6 +115,7 @@ class Supervisor:
             WorkersFailed: Workers end again and again, or one did not end well.
         """
         with Signals(self._kill) as signals, on_signals(self._acts()):
+            self._signals = signals
             self._listeners = open_as_user(self._config)
             admin = self._open_admin()
             handover.close_rest()
@@ -444,7 +446,8 @@ class Supervisor:
         """Replace a worker at once that somebody else has told to end."""
         place = self._place_of(worker)
         worker.state = "draining"
-        if place is not None and not self._ending:
+        # Who tells every process to end, as systemd does, has told this one as well.
+        if place is not None and not self._ending and not (self._signals and self._signals.signalled):
             error_log.info("%s was told to end by somebody else: starting another", worker)
             place.worker = None
             self._restarts += 1

@@ -204,12 +204,15 @@ def test_after_a_signal_all_workers_shut_their_application_down(folder: Path, st
     assert not any(map(alive, ready_pids(server)))
 
 
-def test_a_signal_for_the_whole_group_as_ctrl_c_sends_it_is_one_signal(folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_for_every_process_is_one_signal(folder: Path, number: signal.Signals) -> None:
+    """As Ctrl-C is, or systemd's without KillMode=mixed."""
     server = start(folder)
     for pid in [server.pid, *ready_pids(server)]:
-        os.kill(pid, signal.SIGINT)
+        os.kill(pid, number)
     assert server.wait() == 0
     assert server.log.count("the application shuts down") == 2
+    assert "starting another" not in server.log
 
 
 def test_systemd_which_tells_every_process_to_end_lets_requests_finish(folder: Path) -> None:
