@@ -1,9 +1,10 @@
 """Fixtures every test may use: carriers, servers, clients, steered applications, tools, event loops."""
 
 import asyncio
+import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def pytest_asyncio_loop_factories(
     if wanted not in factories:
         raise pytest.UsageError(f"ALPHORN_TEST_LOOP={wanted}: choose {', '.join(factories)} or both")
     return {wanted: factories[wanted]}
+
+
+@pytest.fixture(autouse=True)
+def logging_stays_as_it_is() -> Iterator[None]:
+    """Fail a test that leaves our loggers configured; the ones after it would see other lines."""
+    yield
+    for logger in map(logging.getLogger, ("alphorn.error", "alphorn.access")):
+        left = logger.level, list(logger.handlers), logger.propagate, logger.disabled
+        assert left == (logging.NOTSET, [], True, False), f"{logger.name}: use support.logs.unconfigured"
 
 
 @pytest.fixture(params=HTTP_CARRIERS, ids=str)

@@ -13,6 +13,7 @@ from websockets.sync.client import connect
 
 from alphorn import run
 from alphorn.core.errors import ConfigError
+from support.logs import unconfigured
 from support.process import ServerProcess
 
 pytest.importorskip("watchfiles")
@@ -205,6 +206,7 @@ def test_a_second_signal_ends_a_worker_that_does_not_end(project: Project) -> No
     assert server.stop(signal.SIGINT) == -signal.SIGINT  # and nobody writes to its log any more
 
 
+@unconfigured()
 def test_an_application_that_is_no_name_cannot_be_started_anew() -> None:
     with pytest.raises(ConfigError, match="--reload: every worker imports the application itself"):
         run(Project, reload=True)
