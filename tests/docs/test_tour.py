@@ -45,13 +45,13 @@ def test_the_commands_answer_what_the_page_says(
         assert (done.stdout, done.stderr) == (answers, "")
 
 
-def test_the_websocket_echoes(folder: Path, server: ServerProcess) -> None:
-    client = pytest.importorskip("websockets.sync.client")
+async def test_the_websocket_echoes(folder: Path, server: ServerProcess) -> None:
+    client = pytest.importorskip("websockets.asyncio.client")
     with server:
         tls = ssl.create_default_context(cafile=folder / "certs" / "alphorn-ca.pem")
-        with client.connect(f"wss://localhost:{server.port}/", ssl=tls) as websocket:
-            websocket.send("hoi")
-            assert websocket.recv(timeout=10) == "hoi"
+        async with client.connect(f"wss://localhost:{server.port}/", ssl=tls) as websocket:
+            await websocket.send("hoi")
+            assert await websocket.recv() == "hoi"
 
 
 def test_the_log_says_what_the_page_says(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`alphorn.testing.serve` and the pytest fixture: an application on a real port, for the length of a test."""
 
+import asyncio
 import contextlib
 import ssl
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from alphorn.core.asgi import Receive, Scope, Send
 from alphorn.core.errors import ConfigError, ShutdownFailed, StartupFailed
@@ -75,16 +76,15 @@ def test_in_the_clear_it_speaks_both_too() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
-def test_a_websocket_works_and_is_told_when_the_test_ends(tls: bool) -> None:
-    with contextlib.ExitStack() as clients:
-        with serve(app, tls=tls) as server:
-            websocket = clients.enter_context(
-                connect(server.ws_url, ssl=server.ssl_context() if tls else None)
-            )
-            websocket.send("hoi")
-            assert websocket.recv(timeout=10) == "hoi"
+async def test_a_websocket_works_and_is_told_when_the_test_ends(tls: bool) -> None:
+    running = contextlib.ExitStack()
+    server = running.enter_context(serve(app, tls=tls))
+    async with connect(server.ws_url, ssl=server.ssl_context() if tls else None) as websocket:
+        await websocket.send("hoi")
+        assert await websocket.recv() == "hoi"
+        await asyncio.to_thread(running.close)
         with pytest.raises(ConnectionClosed) as closed:
-            websocket.recv(timeout=10)
+            await websocket.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
 
