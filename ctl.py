@@ -142,7 +142,9 @@ def _configured(config_file: str | None) -> str:
     """
     binds = gather({}, os.environ, config_file).config.admin_bind
     if not binds:
-        raise ConfigError("which server? give --admin unix:/PATH, its --admin-bind, or set SERVE_ADMIN_BIND")
+        raise ConfigError(
+            "which server? say `alphorn ctl --admin unix:/PATH ...`, as its --admin-bind, or set SERVE_ADMIN_BIND"
+        )
     return next((bind for bind in binds if bind.startswith("unix:")), binds[0])
 
 

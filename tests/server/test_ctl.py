@@ -209,7 +209,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.usefixtures("folder")
 def test_a_mistake_is_one_line_and_its_exit_status() -> None:
     for arguments, status, told in (
-        (("status",), 2, "Error: which server? give --admin unix:/PATH, "),
+        (("status",), 2, "Error: which server? say `alphorn ctl --admin unix:/PATH ...`"),
         (
             ("--admin", "unix:none.sock", "status"),
             1,
