@@ -3,6 +3,8 @@
 Command-line flags, `SERVE_*` environment variables, TOML keys and docs/reference.md are all
 derived from the fields of `Config`; nothing else in the project spells a default.
 A `Config` that exists is valid in itself; whether its files, ports and modules exist is found out in use.
+
+Longer than other files are, for it is one list: whoever looks for a setting finds it here.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import h2.events
 import pytest
@@ -10,58 +9,17 @@ import pytest
 from alphorn.core.asgi import Message, Receive, Scope, Send
 from support.carrier import HTTP1_CLEAR, HTTP2_CLEAR, HTTP_CARRIERS, WEBSOCKET_CARRIERS, Carrier
 from support.clock import ManualClock
-from support.conversation import TURNS, Begin, complaints
+from support.conversation import Begin, complaints
 from support.http2_client import Http2Client
 from support.serving import Connect, Serve
-from support.steered_app import Call, SteeredApp, accept_lifespan
+from support.steered_app import SteeredApp, accept_lifespan
+from support.stopping import GRACE, Stop, ended, turns, until_disconnect
 from support.talk import BeginTalk
-from support.waiting import stays_pending, within
+from support.waiting import stays_pending
 from support.websocket_client import Close
 from support.wire import Ending
 
-GRACE = 30.0
 EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8")]
-
-Stop = Callable[[], Awaitable["asyncio.Task[None]"]]
-
-
-@pytest.fixture
-def begin(serve: Serve, connect: Connect, app: SteeredApp) -> Begin:
-    return Begin(serve, connect, app)
-
-
-@pytest.fixture
-async def talk(serve: Serve, connect: Connect, app: SteeredApp) -> AsyncIterator[BeginTalk]:
-    talk = BeginTalk(serve, connect, app)
-    yield talk
-    await talk.close()
-
-
-@pytest.fixture
-def stop(serve: Serve) -> Stop:
-    """Begin to stop the server, and return when all has been said that it says at once."""
-
-    async def begin_to_stop() -> "asyncio.Task[None]":
-        stopping = asyncio.ensure_future(serve.servers[0].stop())
-        await turns()
-        return stopping
-
-    return begin_to_stop
-
-
-async def turns() -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
-
-
-async def ended(stopping: "asyncio.Task[None]") -> None:
-    async with within("the server to stop"):
-        await stopping
-
-
-async def until_disconnect(call: Call) -> None:
-    while (await call.receive())["type"] != "http.disconnect":
-        pass
 
 
 def listen(caplog: pytest.LogCaptureFixture) -> None:
@@ -631,95 +589,3 @@ async def test_a_slow_shutdown_of_the_application_is_reported_too(
     await lifespan.send({"type": "lifespan.shutdown.complete"})
     lifespan.finish()
     await ended(stopping)
-
-
-# --- --drain-delay
-
-
-@pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP2_CLEAR], ids=str)
-async def test_everything_goes_on_for_the_time_of_the_delay(
-    begin: Begin,
-    connect: Connect,
-    app: SteeredApp,
-    stop: Stop,
-    clock: ManualClock,
-) -> None:
-    client, exchange, call = await begin(clock=clock, drain_delay=5)
-    await call.respond()
-    await exchange.response()
-    call.finish()
-    stopping = await stop()
-    clients = (client, await connect(begin.url))  # a connection that was there, and a new one
-    for each in clients:
-        another = await each.request("GET", "/")
-        call = await app.next_call()
-        await call.respond()
-        response = await another.response()
-        assert response.field("connection") is None
-        call.finish()
-    clock.advance(4)
-    assert await stays_pending(stopping)
-    clock.advance(1)
-    for each in clients:
-        await each.wait_closed()
-        each.close()
-    await ended(stopping)
-
-
-@pytest.mark.parametrize("carrier", [HTTP1_CLEAR], ids=str)
-async def test_a_stop_that_is_cancelled_in_the_delay_ends_everything_at_once(
-    begin: Begin, stop: Stop, clock: ManualClock
-) -> None:
-    client, _, call = await begin(clock=clock, drain_delay=5, graceful_timeout=GRACE)
-    stopping = await stop()
-    stopping.cancel()
-    await turns()
-    clock.advance(1)  # what applications may take to end that were told to
-    assert await call.cancelled_or_done() == "cancelled"
-    with pytest.raises(asyncio.CancelledError):
-        await stopping
-    await client.wait_closed()
-
-
-# --- The extension alphorn.shutdown
-
-
-@pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP2_CLEAR], ids=str)
-async def test_the_event_is_set_when_the_server_begins_to_end(
-    begin: Begin, stop: Stop, clock: ManualClock
-) -> None:
-    client, exchange, call = await begin(
-        clock=clock, shutdown_event=True, drain_delay=5, graceful_timeout=GRACE
-    )
-    event = call.scope["extensions"]["alphorn.shutdown"]["event"]
-    stopping = await stop()
-    assert not event.is_set(), "a client that came back now would come back here"
-    clock.advance(5)
-    async with within("the event"):
-        await event.wait()
-    receiving = asyncio.ensure_future(until_disconnect(call))
-    assert await stays_pending(receiving), "the request may go on"
-    await call.respond(body=b"the last words")
-    call.finish()
-    assert (await exchange.response()).body == b"the last words"
-    await client.wait_closed()
-    client.close()
-    await ended(stopping)
-    await receiving
-
-
-@pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP2_CLEAR], ids=str)
-async def test_a_websocket_has_the_event_too(talk: BeginTalk, stop: Stop) -> None:
-    websocket, call = await talk(shutdown_event=True)
-    event = call.scope["extensions"]["alphorn.shutdown"]["event"]
-    stopping = await stop()
-    assert event.is_set()
-    await websocket.receive()
-    call.finish()
-    await ended(stopping)
-
-
-@pytest.mark.parametrize("carrier", [HTTP1_CLEAR], ids=str)
-async def test_nobody_has_the_event_who_did_not_ask_for_it(begin: Begin) -> None:
-    _, _, call = await begin()
-    assert "alphorn.shutdown" not in call.scope["extensions"]
