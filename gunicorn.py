@@ -12,6 +12,7 @@ Invariants:
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import ssl
@@ -24,7 +25,7 @@ from gunicorn.workers import base
 
 from .core.application import adapt
 from .core.asgi import Application, Receive, Scope, Send
-from .core.config import Config
+from .core.config import SETTINGS, Config
 from .core.errors import ConfigError, ShutdownFailed, StartupFailed
 from .core.log import access_log, enable_logging, error_log
 from .core.settings import gather
@@ -45,6 +46,21 @@ the application's shutdown."""
 
 _CLIENT_AUTH: Final = {ssl.CERT_NONE: "none", ssl.CERT_OPTIONAL: "optional", ssl.CERT_REQUIRED: "required"}
 _WITHOUT_EFFECT: Final = ("threads", "ciphers", "ssl_context", "pre_request", "post_request")
+_OURS_WITHOUT_EFFECT: Final = frozenset(
+    setting.name
+    for setting in SETTINGS
+    if setting.section in ("Sockets", "Process", "Development", "Workers")
+) | {
+    "admin_bind",
+    "redirect_bind",
+    "redirect_port",
+    "drain_delay",
+    "log_level",
+    "log_format",
+    "log_config",
+    "access_log_file",
+}
+"""Ours about sockets, processes and log files, which are Gunicorn's; and who would answer the operator?"""
 
 
 class Worker(base.Worker):
@@ -62,6 +78,10 @@ class Worker(base.Worker):
         for name in _WITHOUT_EFFECT:
             if _is_set(cfg, name):
                 log.warning("the setting %s has no effect with alphorn.gunicorn.Worker", name)
+        with contextlib.suppress(ConfigError):  # which the worker is going to say
+            labels = gather({}, os.environ).labels
+            if idle := ", ".join(sorted(labels[name] for name in _OURS_WITHOUT_EFFECT & labels.keys())):
+                log.warning("of no effect with alphorn.gunicorn.Worker: %s", idle)
 
     # --- What Gunicorn asks for
 
@@ -190,7 +210,8 @@ def _config(cfg: Any) -> Config:
         "access_log": _wants_access_log(cfg),
         "access_log_format": cfg.access_log_format if _is_set(cfg, "access_log_format") else None,
     }
-    return gather(theirs, os.environ).config
+    config = gather(theirs, os.environ).config
+    return dataclasses.replace(config, admin_bind=())  # nobody is going to ask for metrics, so nothing counts
 
 
 def _is_set(cfg: Any, name: str) -> bool:

@@ -1,5 +1,6 @@
 """The worker class for Gunicorn: real Gunicorn, real workers, real signals."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -13,8 +14,11 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from support.certificates import Pair
+from support.certificates import Pair, authority
 from support.engine import ENGINE
+from support.http2_load import Http2Load
+from support.load import APP as APP_UNDER_LOAD
+from support.load import SOCKETS, Talkers
 from support.process import ServerProcess
 
 pytest.importorskip("gunicorn")
@@ -175,6 +179,30 @@ def test_no_request_is_lost_when_gunicorn_reloads(gunicorn: Callable[..., Gunico
         server.wait_for("listening on ", nth=4)
 
 
+async def test_no_request_over_http2_and_no_message_is_lost_when_gunicorn_reloads(
+    folder: Path, certificate: Pair
+) -> None:
+    (folder / "shop.py").write_text(APP_UNDER_LOAD)
+    server = await asyncio.to_thread(
+        GunicornProcess, "shop:app", "--workers", "2", folder=folder, certificate=certificate, quiet=True
+    )
+    with server:
+        await asyncio.to_thread(server.wait_for, "listening on ", 2)
+        async with (
+            Talkers(server.url, authority().client_context()) as talkers,
+            Http2Load(server.url, authority().client_context()) as http2,
+        ):
+            await http2.more_is_answered()
+            server.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(server.wait_for, "listening on ", 4)
+            await http2.everybody_has_moved()
+            await http2.more_is_answered()
+            await talkers.until(lambda: talkers.closings.total() >= SOCKETS)
+            await talkers.everybody_is_heard_again()
+    assert not http2.lost
+    assert set(talkers.closings) == {1012}
+
+
 def test_a_worker_that_hangs_is_replaced_and_its_log_says_where(
     gunicorn: Callable[..., GunicornProcess],
 ) -> None:
@@ -264,6 +292,16 @@ def test_a_setting_without_effect_is_named(gunicorn: Callable[..., GunicornProce
         assert "the setting threads has no effect" in server.log
         assert "the setting ciphers has no effect" in server.log
         assert server.log.count("has no effect") == 2
+
+
+def test_our_settings_without_effect_are_named_in_one_line(gunicorn: Callable[..., GunicornProcess]) -> None:
+    variables = ("SERVE_ADMIN_BIND=127.0.0.1:0", "SERVE_WORKERS=4", "SERVE_SERVER_HEADER=hidden")
+    options = [word for variable in variables for word in ("--env", variable)]
+    with gunicorn("--workers", "2", *options) as server:
+        server.wait_for("listening on ", nth=2)
+        assert httpx.get(server.url).headers["server"] == "hidden"
+        assert server.log.count("of no effect") == 1
+        assert "of no effect with alphorn.gunicorn.Worker: SERVE_ADMIN_BIND, SERVE_WORKERS\n" in server.log
 
 
 def test_a_worker_stops_when_gunicorn_has_been_killed(gunicorn: Callable[..., GunicornProcess]) -> None:
