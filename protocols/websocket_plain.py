@@ -1,35 +1,41 @@
-"""The plain lane of WebSocket: whole, uncompressed messages in one frame pass by wsproto.
+"""The plain lane of WebSocket: whole messages, pings and pongs, each in one frame, pass by wsproto.
 
-A plain frame is final, has a message in it, no reserved bit, a mask, its length in the shortest form,
-and comes between messages. Every other frame is handed to the reference codec, byte for byte and one
+A plain frame is final, has no reserved bit, a mask, and its length in the shortest form; if it has a message in it, it
+comes between messages. Every other frame is handed to the reference codec, byte for byte and one
 at a time, so that the lane knows where the next one begins; after a fault or a close frame, all is.
 
 Invariants:
 - The same bytes make the same events as with the reference alone, however they are cut. A property-based test
   holds them against each other.
-- A text that has not come whole goes to the reference, which refuses what is not UTF-8 at once.
+- A text of which a part has come is judged as far as it has, for one that is not UTF-8 is refused at once. Whatever is
+  wrong is the reference's to say.
+- Nothing is kept of a read that has been taken apart.
 """
 
+import codecs
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from wsproto.frame_protocol import XorMaskerSimple
-
-from ..core.codec import Close, Codec, Event, TooBig, Violation
+from ..core.codec import Close, Codec, Event, Ping, Pong, TooBig, Violation
 from ..core.config import Config
 from .websocket_deflate import Deflate
+from .websocket_mask import unmask
 
 MakeReference: TypeAlias = Callable[[Config, Deflate | None], Codec]
 
-_FINAL_TEXT: Final = 0x81
-_FINAL_BINARY: Final = 0x82
-_FINAL_DATA: Final = (_FINAL_TEXT, _FINAL_BINARY)
+_TEXT: Final = 0x81
+_BINARY: Final = 0x82
+_PING: Final = 0x89
+_PONG: Final = 0x8A
+_DATA: Final = (_TEXT, _BINARY)
+_PINGS: Final = (_PING, _PONG)
 _OPCODE: Final = 0x0F
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
 _FIRST_CONTROL: Final = 0x8  # opcodes from here on are of control frames, which stand between fragments
+_LONGEST_CONTROL: Final = 125  # bytes (RFC 6455, 5.5)
 _MASK_BYTES: Final = 4
-_SHORT: Final = 512  # bytes
+_LARGE: Final = 4096  # bytes; from here on to look at a part of a read costs less than to copy it
 
 
 class PlainCodec:
@@ -39,10 +45,12 @@ class PlainCodec:
         "_config",
         "_deflate",
         "_fragmented",
+        "_judged",
         "_largest",
         "_make_reference",
         "_odd_head",
         "_open",
+        "_position",
         "_reference",
         "_rest",
         "_unparsed",
@@ -61,7 +69,10 @@ class PlainCodec:
         self._config = config
         self._deflate = deflate
         self._largest = min(config.ws_max_message, config.ws_max_frame)
-        self._unparsed = bytearray()
+        # What has come, and how far it is parsed: one read that is being taken apart, or a frame that is gathered.
+        self._unparsed: bytes | bytearray = b""
+        self._position = 0
+        self._judged = 0  # bytes of a text, of which a part has come, that can be UTF-8
         self._open = True  # until the reference has said something final
         self._fragmented = False  # whether the reference has a part of a message
         # Of the frame that is being passed on: its head, as long as that is incomplete, and what is to come.
@@ -70,7 +81,11 @@ class PlainCodec:
 
     def feed(self, data: bytes | bytearray) -> None:
         """Take bytes of the peer; nothing is parsed before `next_event()`."""
-        self._unparsed += data
+        if self._unparsed:
+            self._gather()
+            self._unparsed += data
+        else:
+            self._unparsed = bytes(data)  # which costs nothing if it is bytes
 
     def next_event(self) -> Event | None:
         """Return the next event, or None when more bytes are needed."""
@@ -80,28 +95,30 @@ class PlainCodec:
                 if event is not None:
                     self._open = self._open and not isinstance(event, Close | TooBig | Violation)
                     return event
-            unparsed = self._unparsed
-            if not unparsed:
+            if not self._unparsed:
                 return None
             if not self._open:
-                self._pass_on(len(unparsed))
+                self._pass_on(len(self._unparsed))
             elif self._odd_head is not None:
                 self._pass_on_head(self._odd_head)
             elif self._rest:
                 self._rest -= len(self._pass_on(self._rest))
             else:
-                message = self._read_frame(unparsed)
-                if message is not None or self._odd_head is None:
-                    return message
+                event = self._read_frame()
+                if event is not None:
+                    return event
+                if self._odd_head is None:
+                    self._gather()
+                    return None
 
     def message(self, payload: str | bytes) -> bytes:
         """Return the frame of a text or binary message."""
         if self._deflate is not None:
             return self._odd().message(payload)
         if isinstance(payload, str):
-            first, data = _FINAL_TEXT, payload.encode()
+            first, data = _TEXT, payload.encode()
         else:
-            first, data = _FINAL_BINARY, payload
+            first, data = _BINARY, payload
         length = len(data)
         if length < 126:
             return bytes((first, length)) + data
@@ -111,15 +128,99 @@ class PlainCodec:
 
     def ping(self) -> bytes:
         """Return a ping frame."""
-        return self._odd().ping()
+        return bytes((_PING, 0))
 
     def pong(self, payload: bytes) -> bytes:
         """Return the pong frame that answers a ping."""
-        return self._odd().pong(payload)
+        return bytes((_PONG, len(payload))) + payload
 
     def close(self, code: int, reason: str) -> bytes:
         """Return a close frame; code 1005 makes one without a code. The reason is cut to 123 bytes."""
         return self._odd().close(code, reason)
+
+    # ------------------------------------------------------------------ plain frames
+
+    def _read_frame(self) -> str | bytes | Ping | Pong | None:
+        """Return what is in a plain frame; of any other, make ready to pass it on.
+
+        Neither means that it has not come far enough.
+        """
+        unparsed, start = self._unparsed, self._position
+        first, there = unparsed[start], len(unparsed)
+        largest = self._bound(first)
+        if largest >= 0:
+            if there < start + 2:
+                return None
+            length, content = _read_length(unparsed, start, largest)
+            if there < content - _MASK_BYTES:
+                return None
+            if 0 <= length <= largest:
+                end = content + length
+                if end <= there:
+                    event = self._take(first, content, end)
+                    if event is not None:
+                        return event
+                elif first != _TEXT or there <= content or self._can_be_text(content):
+                    return None
+        self._odd_head = bytearray()
+        self._judged = 0
+        if first & _OPCODE < _FIRST_CONTROL:
+            self._fragmented = not first & _FINAL
+        return None
+
+    def _bound(self, first: int) -> int:
+        """Return the largest content of a plain frame by its first byte; -1 if it cannot be plain."""
+        if first in _DATA:
+            return -1 if self._fragmented else self._largest
+        return _LONGEST_CONTROL if first in _PINGS else -1
+
+    def _take(self, first: int, content: int, end: int) -> str | bytes | Ping | Pong | None:
+        """Take a whole frame, and return what is in it; None for a text that is not UTF-8, which stays."""
+        unparsed = self._unparsed
+        source = memoryview(unparsed) if end - content > _LARGE else unparsed
+        data = unmask(source[content:end], unparsed[content - _MASK_BYTES : content])
+        event: str | bytes | Ping | Pong = data
+        if first == _TEXT:
+            try:
+                event = data.decode()
+            except UnicodeDecodeError:
+                return None
+            self._judged = 0
+        elif first != _BINARY:
+            event = Ping(data) if first == _PING else Pong()
+        self._advance(end)
+        return event
+
+    def _can_be_text(self, content: int) -> bool:
+        """Judge the part of a text that has come, from where it was last judged."""
+        judged = self._judged
+        mask = self._unparsed[content - _MASK_BYTES : content]
+        turned = judged % _MASK_BYTES
+        data = unmask(self._unparsed[content + judged :], mask[turned:] + mask[:turned])
+        try:
+            _, length = codecs.utf_8_decode(data, "strict", False)
+        except UnicodeDecodeError:
+            return False
+        self._judged += length
+        return True
+
+    def _gather(self) -> None:
+        """Keep what is not parsed, and nothing else, for the rest of a frame to be added."""
+        if not isinstance(self._unparsed, bytearray):
+            self._unparsed = bytearray(memoryview(self._unparsed)[self._position :])
+        else:
+            del self._unparsed[: self._position]
+        self._position = 0
+
+    def _advance(self, end: int) -> None:
+        """Leave behind what is parsed; when that is all, let go of it."""
+        if end < len(self._unparsed):
+            self._position = end
+        else:
+            self._unparsed = b""
+            self._position = 0
+
+    # ------------------------------------------------------------------ all others
 
     def _odd(self) -> Codec:
         """Return the codec for all that is not plain."""
@@ -127,10 +228,11 @@ class PlainCodec:
             self._reference = self._make_reference(self._config, self._deflate)
         return self._reference
 
-    def _pass_on(self, count: int) -> bytearray:
+    def _pass_on(self, count: int) -> bytes | bytearray:
         """Hand bytes to the reference, and return them."""
-        data = self._unparsed[:count]
-        del self._unparsed[:count]
+        end = self._position + count
+        data = self._unparsed[self._position : end]
+        self._advance(end)
         self._odd().feed(data)
         return data
 
@@ -141,35 +243,20 @@ class PlainCodec:
             self._odd_head = None
             self._rest = _content_length(head)
 
-    def _read_frame(self, unparsed: bytearray) -> str | bytes | None:
-        """Return the message of a plain frame; of any other, make ready to pass it on.
 
-        Neither means that it has not come far enough.
-        """
-        first, there = unparsed[0], len(unparsed)
-        if first in _FINAL_DATA and not self._fragmented:
-            start = _head_length(unparsed)
-            if there < max(2, start - _MASK_BYTES):
-                return None
-            if self._is_plain(unparsed):
-                end = start + _content_length(unparsed)
-                if there >= end:
-                    message = _message(first, unparsed, start, end)
-                    if message is not None:
-                        del unparsed[:end]
-                        return message
-                elif there < start or first == _FINAL_BINARY:
-                    return None
-        self._odd_head = bytearray()
-        if first & _OPCODE < _FIRST_CONTROL:
-            self._fragmented = not first & _FINAL
-        return None
+def _read_length(unparsed: bytes | bytearray, start: int, largest: int) -> tuple[int, int]:
+    """Return the length of a frame's content, and where it begins.
 
-    def _is_plain(self, unparsed: bytearray) -> bool:
-        """Judge the first bytes of a final data frame, up to its mask."""
-        second, length = unparsed[1], _content_length(unparsed)
-        shortest = {126: 126, 127: 0x10000}.get(second & 0x7F, 0)
-        return second & _MASKED != 0 and shortest <= length <= self._largest
+    The length is negative or larger than the largest when the frame is not plain: without a mask, not in the shortest
+    form, or too large. It says nothing when there are fewer bytes than up to the mask.
+    """
+    length = unparsed[start + 1] - _MASKED
+    after = start + 2
+    if length < 126 or length > largest:
+        return length, after + _MASK_BYTES
+    shortest, end = (126, after + 2) if length == 126 else (0x10000, after + 8)
+    length = int.from_bytes(unparsed[after:end])
+    return (length if length >= shortest else -1), end + _MASK_BYTES
 
 
 def _head_length(start: bytearray) -> int:
@@ -185,27 +272,6 @@ def _content_length(head: bytearray) -> int:
     if length < 126:
         return length
     return int.from_bytes(head[2 : 4 if length == 126 else 10])
-
-
-def _message(first: int, unparsed: bytearray, start: int, end: int) -> str | bytes | None:
-    """Return what is in a whole frame; None for a text that is not UTF-8."""
-    content = _unmask(unparsed[start:end], unparsed[start - _MASK_BYTES : start])
-    if first == _FINAL_BINARY:
-        return content
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _unmask(content: bytearray, mask: bytearray) -> bytes:
-    """Take the mask off (RFC 6455, 5.3)."""
-    length = len(content)
-    if length > _SHORT:
-        return bytes(XorMaskerSimple(mask).process(content))
-    # As one number: for little that is one operation; for much, making the number takes longer.
-    key = (mask * (length // _MASK_BYTES + 1))[:length]
-    return (int.from_bytes(content, "little") ^ int.from_bytes(key, "little")).to_bytes(length, "little")
 
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from .trial import MEBIBYTE, Arena, Outcome, hold_best
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- make attack: begin -->\n", "<!-- make attack: end -->\n"
-LIBRARIES: Final = ("alphorn", "h11", "h2", "hpack", "wsproto", "uvloop")
+LIBRARIES: Final = ("alphorn", "h11", "h2", "hpack", "wsproto", "websockets", "uvloop")
 OTHERS_AT_ONCE: Final = 3
 """One whose neighbour is looked at, and others whose servers start or come to rest."""
 HEAD: Final = """\

@@ -19,7 +19,7 @@ LOAD_GENERATORS = {
 """How to learn the version of each, and how to get it."""
 
 REQUIREMENTS = Path(__file__).with_name("peers-requirements.txt")
-LIBRARIES = ("h11", "h2", "hpack", "wsproto", "uvloop")
+LIBRARIES = ("h11", "h2", "hpack", "wsproto", "websockets", "uvloop")
 
 
 def describe() -> dict[str, str]:

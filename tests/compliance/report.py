@@ -30,7 +30,7 @@ from support.certificates import Pair, authority  # noqa: E402
 from support.engine import ENGINE  # noqa: E402
 from support.process import ServerProcess  # noqa: E402
 
-LIBRARIES: Final = ("alphorn", "h2", "hpack", "h11", "wsproto", "uvloop")
+LIBRARIES: Final = ("alphorn", "h2", "hpack", "h11", "wsproto", "websockets", "uvloop")
 _ROW: Final = re.compile(r"^\| ([^|]+?) \| (\d+) \| (\d+) \|", re.MULTILINE)
 
 

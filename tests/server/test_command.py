@@ -16,7 +16,7 @@ from alphorn import __version__
 from alphorn.core.config import SETTINGS
 
 PATIENCE_SECONDS = 30
-HEAVY = {"asyncio", "cryptography", "h11", "h2", "hpack", "ssl", "uvloop", "wsproto"}
+HEAVY = {"asyncio", "cryptography", "h11", "h2", "hpack", "ssl", "uvloop", "websockets", "wsproto"}
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ ALLOWED = {
 
 LIBRARIES = {
     "core": set(),
-    "protocols": {"h11", "h2", "hpack", "hyperframe", "wsproto"},
+    "protocols": {"h11", "h2", "hpack", "hyperframe", "websockets", "wsproto"},
     "tls": {"cryptography"},
     "admin": set(),
     "log_config": {"yaml"},
