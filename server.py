@@ -17,13 +17,13 @@ from .admin import AdminEndpoint
 from .core.access_log import AccessLog
 from .core.application import adapt, load_application
 from .core.asgi import Application
-from .core.clock import Clock
+from .core.clock import NEVER, Clock
 from .core.config import Config, one_config
 from .core.drain import Report, ToldOfShutdown, delay_drain, drain
 from .core.errors import ConfigError, ShutdownFailed
 from .core.fleet import Commands, SingleProcess, State
 from .core.inspection import Inspection
-from .core.lifespan import Lifespan
+from .core.lifespan import END_SECONDS, Lifespan
 from .core.log import enable_logging, error_log, reopen_log_files
 from .core.loop_watch import LoopWatch
 from .core.metrics import Metrics
@@ -197,10 +197,13 @@ class Server:
         """
         return self._running is not None and self._running.reload_certificates()
 
-    async def serve(self) -> None:
+    async def serve(self, on_drained: Callable[[], object] | None = None) -> None:
         """Serve until SIGINT or SIGTERM, or until it is cancelled; a second signal ends the process at once.
 
         With certificates from files, SIGHUP reads them again. SIGUSR1 opens the log files again.
+
+        Args:
+            on_drained: See `serve_until`.
 
         Raises:
             ConfigError: An address or a certificate cannot be used.
@@ -221,7 +224,7 @@ class Server:
             self._signals = signals
             signals.first.add_done_callback(lambda _: manager.stopping())
             try:
-                await self.serve_until(signals.first, manager.ready)
+                await self.serve_until(signals.first, manager.ready, on_drained)
             finally:
                 self._signals = None
                 manager.close()
@@ -290,7 +293,7 @@ class _Running:
         self._told_of_shutdown = ToldOfShutdown(application) if config.shutdown_event else None
         self._state: State = "starting"
         self._admin: AdminEndpoint | None = None
-        self._lifespan = Lifespan(application, config.lifespan, clock)
+        self._lifespan = Lifespan(application, config.lifespan, clock, config.shutdown_timeout)
         self.limits = make_limits(config, clock)
         self._metrics = Metrics(clock) if config.admin_bind else None
         self._worker = self._make_worker(self._told_of_shutdown or application)
@@ -510,19 +513,30 @@ class _Running:
             self._access_log.close()
 
 
-def run_server(server: Server, serving: Coroutine[Any, Any, None], *, interruptible: bool = True) -> None:
-    """Run what a server does in an event loop of its own, and bound what it leaves behind.
+def run_server(
+    server: Server,
+    serve: Callable[[Callable[[], object]], Coroutine[Any, Any, None]],
+    *,
+    interruptible: bool = True,
+) -> None:
+    """Run what a server does in an event loop of its own, and bound its shutdown and what it leaves behind.
 
     Args:
         server: The server.
-        serving: What it does.
+        serve: What it does; it calls what it is given when no request is left.
         interruptible: Whether SIGINT ends the process at once when only such things are left.
     """
     enable_logging()
     runner = asyncio.Runner(loop_factory=loop_factory(server.config.loop))
+    limit = server.config.shutdown_timeout
+    # For an application that blocks the loop then, which nothing within the loop can end.
+    last_resort = Ending(
+        limit + END_SECONDS + ENDING_SECONDS if limit else NEVER, interruptible=False, reports=False
+    )
     try:
-        runner.run(serving)
+        runner.run(serve(last_resort.begin))
     finally:
+        last_resort.cease()
         # Threads that nobody's request waits for have the grace that requests have; else it is used up.
         grace = server.config.graceful_timeout if server.drained else 0.0
         with Ending(max(grace, ENDING_SECONDS), interruptible=interruptible):

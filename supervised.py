@@ -18,7 +18,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -105,7 +107,7 @@ class _Worker:
             listeners = adopt_listeners(orders["listeners"])
             clock = Clock()
             server = Server(orders["app"], config, clock=clock, listeners=listeners, supervised=True)
-            run_server(server, self._serve(server, clock), interruptible=False)
+            run_server(server, partial(self._serve, server, clock), interruptible=False)
         except AlphornError as error:
             self._say_last(
                 {"event": "failed", "status": error.exit_status, "reason": str(error), "trace": error.trace}
@@ -117,7 +119,7 @@ class _Worker:
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
         return 0
 
-    async def _serve(self, server: Server, clock: Clock) -> None:
+    async def _serve(self, server: Server, clock: Clock, on_drained: Callable[[], object]) -> None:
         # A copy, for the loop closes what it is given, and there may be last words after it.
         channel = await Channel.over(self._sock.dup())
         loop = asyncio.get_running_loop()
@@ -137,6 +139,7 @@ class _Worker:
                     stop(_HOLD_SECONDS)
 
         def drained() -> None:
+            on_drained()
             numbers = server.commands.get("metrics", dict)()
             counted = {name: numbers[name] for name in ("pid", "counters") if name in numbers}
             channel.send({"event": "drained", "counted": counted})

@@ -551,7 +551,7 @@ def _serve_alone(app: Any, config: Config) -> None:
         except BaseException:
             listeners.close()
             raise
-    run_server(server, server.serve())
+    run_server(server, server.serve)
 
 
 async def _supervise(app: Any, config: Config, predecessor: Predecessor | None, folder: Path) -> None:

@@ -597,6 +597,14 @@ class Config:
         unit="seconds",
         at_least=0,
     )
+    shutdown_timeout: float = setting(
+        30.0,
+        "How long the application's own shutdown (lifespan) may take after that, before it is cancelled and the exit "
+        "status says that it failed; 0 is any time (Hypercorn: 60, Uvicorn: any time).",
+        section="Shutdown",
+        unit="seconds",
+        at_least=0,
+    )
 
     # --- Administration
     admin_bind: tuple[str, ...] = setting(

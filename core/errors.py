@@ -4,7 +4,7 @@ AlphornError
   ConfigError          the operator's: refuse to start, exit status 2, name the setting and the mend
     ApplicationFailed    likewise: the application's own module or factory raised; carries its traceback
   StartupFailed        the application's lifespan said no: exit status 3
-  ShutdownFailed       the application's shutdown said that it failed: exit status 4
+  ShutdownFailed       the application's shutdown said that it failed, or took too long: exit status 4
   WorkersFailed        worker processes end again and again, or did not end well: exit status 1
   WireError            the peer's; carries the answer to give
     StreamFault          this exchange only (`code`: an HTTP status or an HTTP/2 error code)

@@ -1,10 +1,11 @@
 """Startup and shutdown with the application (ASGI lifespan 2.0).
 
 There is no time limit on startup: a model may take minutes to load, and an application that was
-never initialised must not be served. Nor is there one on shutdown, which may have data to save.
+never initialised must not be served. Shutdown has one, or a service that has been told to end might never do.
 """
 
 import asyncio
+from contextlib import nullcontext
 from enum import Enum
 from typing import Any, Final, Literal, NoReturn
 
@@ -13,8 +14,8 @@ from .clock import Clock
 from .errors import StartupFailed, UnexpectedMessage
 from .log import error_log
 
-# What an application may take to end when it has refused to start, and then when it was cancelled.
-_END_SECONDS: Final = 5.0
+END_SECONDS: Final = 5.0
+"""What an application may take to end when it has refused to start, or when it was cancelled."""
 
 
 class State(Enum):
@@ -45,10 +46,25 @@ class Lifespan:
         failed: Whether the application failed to shut down.
     """
 
-    def __init__(self, application: Application, mode: Literal["auto", "on", "off"], clock: Clock) -> None:
+    def __init__(
+        self,
+        application: Application,
+        mode: Literal["auto", "on", "off"],
+        clock: Clock,
+        shutdown_timeout: float,
+    ) -> None:
+        """Prepare to start.
+
+        Args:
+            application: The application.
+            mode: Whether it has to support lifespan.
+            clock: The time.
+            shutdown_timeout: What its shutdown may take in seconds; 0 is any time.
+        """
         self._application = application
         self._mode = mode
         self._clock = clock
+        self._shutdown_timeout = shutdown_timeout
         self._task: asyncio.Task[None] | None = None
         self._state = State.STARTING
         self._events: asyncio.Queue[Message] = asyncio.Queue()
@@ -81,7 +97,7 @@ class Lifespan:
             raise
 
     async def shutdown(self) -> None:
-        """Shut the application down, if it was started; sets `failed` if it could not."""
+        """Shut the application down, if it was started; sets `failed` if it could not, or not in time."""
         if self._task is None:
             return
         self._state = State.STOPPING
@@ -90,11 +106,22 @@ class Lifespan:
         if self._task.done():
             self._conclude(None)
         try:
-            answer = await self._answer
-            await asyncio.wait([self._task])
+            async with (
+                self._clock.timeout(self._shutdown_timeout) if self._shutdown_timeout else nullcontext()
+            ):
+                answer = await self._answer
+                await asyncio.wait([self._task])
         except asyncio.CancelledError:
             await self._abandon(self._task)
             raise
+        except TimeoutError:
+            self.failed = True
+            error_log.error(
+                "the application's shutdown takes longer than %g seconds (--shutdown-timeout): cancelling",
+                self._shutdown_timeout,
+            )
+            await self._abandon(self._task)
+            return
         if answer is None:
             self.failed = self._error is not None
         elif self._refused:
@@ -174,7 +201,7 @@ class Lifespan:
 
     async def _ends(self, task: asyncio.Task[None]) -> bool:
         try:
-            async with self._clock.timeout(_END_SECONDS):
+            async with self._clock.timeout(END_SECONDS):
                 await asyncio.wait([task])
         except TimeoutError:
             return False

@@ -145,9 +145,17 @@ class Ending:
     named in the log, and the exit status is 1.
     """
 
-    def __init__(self, seconds: float, *, interruptible: bool = True) -> None:
+    def __init__(self, seconds: float, *, interruptible: bool = True, reports: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            seconds: What it may take.
+            interruptible: Whether SIGINT ends it at once.
+            reports: Whether the log says, every second, what is waited for.
+        """
         self._seconds = seconds
         self._interruptible = interruptible
+        self._reports = reports
         self._over = threading.Event()
         self._previous: Any = None
 
@@ -166,6 +174,10 @@ class Ending:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.cease()
+
+    def cease(self) -> None:
+        """Let the time run no more; harmless if it has not begun."""
         self._over.set()
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
@@ -176,7 +188,8 @@ class Ending:
             if self._over.wait(min(remaining, _REPORT_SECONDS)):
                 return
             remaining -= _REPORT_SECONDS
-            error_log.info("waiting for %s", _what_remains())
+            if self._reports:
+                error_log.info("waiting for %s", _what_remains())
         error_log.error("ending without waiting for %s any longer", _what_remains())
         flush_logs()
         logging.shutdown()

@@ -13,7 +13,7 @@ from alphorn.core.asgi import Application, Receive, Scope, Send
 from alphorn.core.errors import StartupFailed, UnexpectedMessage
 from alphorn.core.lifespan import Lifespan
 from support.clock import ManualClock
-from support.steered_app import SteeredApp, accept_lifespan
+from support.steered_app import Call, SteeredApp, accept_lifespan
 from support.waiting import within
 
 Make = Callable[..., Lifespan]
@@ -24,8 +24,10 @@ def make(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> Make:
     """Make the lifespan of an application, with everything it logs caught."""
     caplog.set_level(logging.DEBUG, "alphorn.error")
 
-    def make(app: Application, mode: Literal["auto", "on", "off"] = "auto") -> Lifespan:
-        return Lifespan(app, mode, clock)
+    def make(
+        app: Application, mode: Literal["auto", "on", "off"] = "auto", shutdown_timeout: float = 30.0
+    ) -> Lifespan:
+        return Lifespan(app, mode, clock, shutdown_timeout)
 
     return make
 
@@ -381,3 +383,53 @@ async def test_a_cancelled_shutdown_leaves_nothing_behind(make: Make) -> None:
     assert await call.cancelled_or_done() == "cancelled"
     with pytest.raises(asyncio.CancelledError):
         await stopping
+
+
+# --- A shutdown that does not end
+
+
+async def begin_shutdown(app: SteeredApp, lifespan: Lifespan) -> tuple[Call, asyncio.Future[None]]:
+    """Start an application up, and begin to shut it down."""
+    starting = asyncio.ensure_future(lifespan.startup())
+    call = await app.next_call()
+    await call.receive()
+    await call.send({"type": "lifespan.startup.complete"})
+    await starting
+    stopping = asyncio.ensure_future(lifespan.shutdown())
+    assert await call.receive() == {"type": "lifespan.shutdown"}
+    return call, stopping
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["without answer", "answered"])
+async def test_a_shutdown_that_takes_too_long_is_cancelled_and_has_failed(
+    make: Make, clock: ManualClock, caplog: pytest.LogCaptureFixture, *, answered: bool
+) -> None:
+    app = SteeredApp(steer_lifespan=True)
+    lifespan = make(app, shutdown_timeout=7.5)
+    call, stopping = await begin_shutdown(app, lifespan)
+    if answered:
+        await call.send({"type": "lifespan.shutdown.complete"})
+    clock.advance(7)
+    await asyncio.sleep(0)
+    assert not stopping.done()
+    clock.advance(0.5)
+    assert await call.cancelled_or_done() == "cancelled"
+    await stopping
+    assert lifespan.failed
+    assert messages(caplog) == [
+        "the application's shutdown takes longer than 7.5 seconds (--shutdown-timeout): cancelling"
+    ]
+
+
+async def test_a_shutdown_may_take_any_time_where_the_operator_says_so(
+    make: Make, clock: ManualClock
+) -> None:
+    app = SteeredApp(steer_lifespan=True)
+    lifespan = make(app, shutdown_timeout=0.0)
+    call, stopping = await begin_shutdown(app, lifespan)
+    clock.advance(86400)
+    await asyncio.sleep(0)
+    await call.send({"type": "lifespan.shutdown.complete"})
+    call.finish()
+    await stopping
+    assert not lifespan.failed

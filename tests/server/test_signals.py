@@ -319,6 +319,47 @@ async def app(scope, receive, send):
     assert command.log.splitlines()[-1] == "Error: the application's shutdown failed"
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_shutdown_of_the_application_that_hangs_is_cancelled(folder: Path, workers: str) -> None:
+    source = """
+import asyncio
+
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await asyncio.Event().wait()
+"""
+    with serve(folder, source, "--workers", workers, "--shutdown-timeout", "0.1") as command:
+        command.wait_for("listening on")
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end() == (4, "")
+    assert "the application's shutdown takes longer than 0.1 seconds (--shutdown-timeout)" in command.log
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_shutdown_of_the_application_that_blocks_the_loop_does_not_keep_the_process(
+    folder: Path, workers: str
+) -> None:
+    source = """
+import threading, time
+
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    mailer = threading.Thread(target=time.sleep, args=(1000,), name="mailer")
+    mailer.start()
+    mailer.join()
+"""
+    with serve(folder, source, "--workers", workers, "--shutdown-timeout", "0.1") as command:
+        command.wait_for("listening on")
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end() == (1, "")
+    assert "ending without waiting for threads of the application (mailer) any longer" in command.log
+    assert "mailer.join()" in command.log  # whoever keeps the loop is named
+
+
 # --- In a program of one's own
 
 HELLO = """

@@ -80,7 +80,7 @@ CLOSING = """\
 | 1 | The server stopped, but had to leave threads of the application behind; or workers crashed again and again. |
 | 2 | A mistake in the settings, or an application that cannot be loaded: one line says which and what to do. |
 | 3 | The application refused to start (lifespan). |
-| 4 | The application's shutdown failed (lifespan). |
+| 4 | The application's shutdown failed (lifespan), or took too long. |
 
 ## Completion in the shell
 
