@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml
 
+from alphorn.core.config import DEFAULTS
 from support.certificates import Authority, authority
 from support.pages import ROOT, Page
 from support.process import ServerProcess
@@ -120,6 +121,15 @@ def test_the_image_is_of_a_user_without_rights_and_its_commands_are_lists() -> N
         assert all(isinstance(word, str) for word in json.loads(in_dockerfile(instruction)))
 
 
+def test_the_linter_finds_no_fault_with_the_dockerfile(
+    tmp_path: Path, needs_tool: Callable[[str], str]
+) -> None:
+    file = tmp_path / "Dockerfile"
+    file.write_text(DOCKERFILE)
+    done = subprocess.run([needs_tool("hadolint"), file], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_a_container_is_healthy_when_its_application_has_started_and_drains_as_process_1(
     run: Run, tmp_path: Path
 ) -> None:
@@ -139,6 +149,17 @@ def test_a_container_is_healthy_when_its_application_has_started_and_drains_as_p
 # --- The manifests
 
 
+def test_kubernetes_knows_every_field_of_the_manifests(
+    tmp_path: Path, needs_tool: Callable[[str], str]
+) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text("".join(block.text for block in GUIDE.blocks("yaml")))
+    command = [needs_tool("kubernetes-validate"), "--strict", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    assert done.stdout.count(" passed for resource ") == len(MANIFESTS)
+
+
 def test_the_manifests_agree_with_each_other() -> None:
     deployment, service = MANIFESTS
     assert deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
@@ -153,7 +174,7 @@ def test_the_manifests_agree_with_each_other() -> None:
 def test_a_pod_is_killed_only_when_it_has_had_time_for_everything() -> None:
     seconds = [int(found) for found in re.findall(r"=(\d+)s\b", " ".join(CONTAINER["args"]))]
     assert len(seconds) == 2
-    assert POD["terminationGracePeriodSeconds"] >= sum(seconds) + 20
+    assert POD["terminationGracePeriodSeconds"] > sum(seconds) + DEFAULTS["shutdown_timeout"]
 
 
 def test_a_pod_takes_up_a_new_certificate_and_is_out_of_its_service_before_it_ends(
