@@ -3,7 +3,8 @@
 Invariants:
 - The reader never waits for an application. What arrives is fed to its stream's exchange; window
   goes back only as the application takes the bytes, so a stream that nobody reads stalls alone.
-- What one read has brought is taken in turns with others; applications start when all of it is taken.
+- What one read has brought is taken in turns with others; applications start when all of it is taken,
+  in turns as well.
 - What a stream sends waits in the stream, bounded by its high mark; frames are taken out of the
   streams in turns, while the windows and the transport have room.
 - Everything said while a read is handled leaves in one write; what is said later leaves in one
@@ -34,6 +35,7 @@ from ..core.worker import Worker
 from . import http2_events as events
 from .http2_fast_machine import Http2FastMachine
 from .http2_guard import Http2Guard, Slots
+from .http2_limits import STARTS_PER_TURN
 from .http2_machine import Http2Machine
 from .http2_opening import content_too_large, open_on_stream, refusal
 from .http2_request import RequestReader, check_content, check_trailers, promised_request
@@ -469,13 +471,16 @@ class Http2Connection(asyncio.Protocol):
         self._starting.append(stream)
 
     def _start(self) -> None:
-        """Start the applications that are due; not for a request that was reset in the same read."""
+        """Start a turn's worth of applications; none for a request that was reset in the same read."""
         if self._machine.behind:
             return
-        for stream in self._starting:  # grows if one of them pushes
+        due = self._starting[:STARTS_PER_TURN]
+        del self._starting[:STARTS_PER_TURN]
+        for stream in due:
             if stream.exchange is not None:
                 stream.exchange.start()
-        self._starting.clear()
+        if self._starting:  # there are more, or one of them pushes
+            self._flush_later()
 
     # ------------------------------------------------------------------ sending
 
@@ -483,6 +488,10 @@ class Http2Connection(asyncio.Protocol):
         if self._reading or self._flush_scheduled:
             return
         if self._sender or self._starting:
+            self._flush_later()
+
+    def _flush_later(self) -> None:
+        if not self._flush_scheduled:
             self._flush_scheduled = True
             self._worker.loop.call_soon(self._flush_now)
 

@@ -40,12 +40,14 @@ from .http2_events import (
 from .http2_fast_streams import Closed, Http2Streams, OpenStream
 from .http2_guard import Http2Guard
 from .http2_limits import (
-    FRAMES_PER_TURN,
     HEADER_LIST_TOLERANCE,
     LATE_DATA_BYTES,
     MAX_BLOCK_FRAMES,
     MAX_TABLE_UPDATES,
+    ORDINARY_BYTES,
     SETTINGS_WEIGHT,
+    WORK_PER_TURN,
+    extra_work,
 )
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # 3.4
@@ -102,7 +104,7 @@ class Http2FastMachine(Http2Streams):
     # ------------------------------------------------------------------ frames
 
     def receive(self, data: bytes) -> Iterator[Event]:
-        """Take bytes of the client; yield the events of as many frames as one turn has, one by one.
+        """Take bytes of the client; yield the events of as many frames as one turn has room for, one by one.
 
         Where `behind` then says so, there may be more: `receive(b"")`.
 
@@ -114,8 +116,8 @@ class Http2FastMachine(Http2Streams):
             data = self._skip_preface(data)
         if self._unparsed:
             data = self._unparsed + data
-        start, end, left = 0, len(data), FRAMES_PER_TURN
-        while end - start >= wire.HEAD_SIZE and left:
+        start, end, left = 0, len(data), WORK_PER_TURN
+        while end - start >= wire.HEAD_SIZE and left > 0:
             length_and_kind, flags, stream_id = wire.HEAD.unpack_from(data, start)
             kind = length_and_kind & 0xFF
             stream_id &= wire.LARGEST  # 4.1: the bit before it is reserved
@@ -129,6 +131,8 @@ class Http2FastMachine(Http2Streams):
                 break
             start = payload_end
             left -= 1
+            if length > ORDINARY_BYTES or kind == wire.SETTINGS:
+                left -= extra_work(kind, flags, length)
             payload = data[payload_start:payload_end]
             if kind > wire.HEADERS or flags & (wire.PADDED | wire.HAS_PRIORITY):
                 wire.check_payload(kind, flags, payload)
@@ -138,7 +142,7 @@ class Http2FastMachine(Http2Streams):
             if event is not None:
                 yield event
         self._unparsed = data[start:]
-        self.behind = not left
+        self.behind = left <= 0
 
     def _skip_preface(self, data: bytes) -> bytes:
         size = min(len(data), len(self._preface))

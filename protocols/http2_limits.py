@@ -5,6 +5,8 @@ Both machines go by it.
 
 from typing import Final
 
+from . import http2_frames as wire
+
 HEADER_LIST_TOLERANCE: Final = 4
 """A header list up to this many times the announced size is received and decoded, so that it can be
 answered with 431; beyond that it is an attack, and the connection ends (HPACK bomb, CVE-2024-27316)."""
@@ -12,9 +14,16 @@ answered with 431; beyond that it is an attack, and the connection ends (HPACK b
 MAX_BLOCK_FRAMES: Final = 64
 """In how many frames a field block may come (h2's limit; CVE-2024-27316)."""
 
-FRAMES_PER_TURN: Final = 64
-"""Frames that are taken before others get their turn: a read may hold tens of thousands, and each may be
-a request. Half of them are as many requests, with their resets, as HTTP/1 begins in a turn."""
+WORK_PER_TURN: Final = 64
+"""What is taken before others get their turn, in ordinary frames: a read may hold tens of thousands, and each
+may be a request. Half of them are as many requests, with their resets, as HTTP/1 begins in a turn."""
+
+STARTS_PER_TURN: Final = 32
+"""How many applications are started before others get their turn: as many as with HTTP/1."""
+
+ORDINARY_BYTES: Final = 64
+"""Of a frame without content, such as the fields of a request that is like the one before. A turn has room
+for 4 KiB of fields, which take about a millisecond to decode and check."""
 
 MAX_CLOSED_STREAMS: Final = 1024
 """Of how many closed streams is remembered how they were closed (h2's default: 65,536 per connection).
@@ -32,3 +41,16 @@ client as much as us; so many of small ones would be made for the purpose."""
 
 MAX_DEBUG_BYTES: Final = 200
 """How much GOAWAY says about the reason."""
+
+
+def extra_work(kind: int, flags: int, size: int) -> int:
+    """Return how much more work a frame is than an ordinary one, for `WORK_PER_TURN`.
+
+    Args:
+        kind: Its type (RFC 9113, 6).
+        flags: Its flags.
+        size: Of its payload, in bytes.
+    """
+    if kind == wire.SETTINGS and not flags & wire.ACK:
+        return SETTINGS_WEIGHT
+    return 0 if kind == wire.DATA else size // ORDINARY_BYTES

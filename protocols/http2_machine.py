@@ -58,7 +58,6 @@ from . import http2_events as events
 from . import http2_frames as wire
 from .http2_guard import Http2Guard
 from .http2_limits import (
-    FRAMES_PER_TURN,
     HEADER_LIST_TOLERANCE,
     LATE_DATA_BYTES,
     MAX_BLOCK_FRAMES,
@@ -66,6 +65,8 @@ from .http2_limits import (
     MAX_DEBUG_BYTES,
     MAX_TABLE_UPDATES,
     SETTINGS_WEIGHT,
+    WORK_PER_TURN,
+    extra_work,
 )
 
 _NO_RFC7540_PRIORITIES: Final = 0x9
@@ -182,12 +183,15 @@ class Http2Machine(H2Connection):
         try:
             buffer.add_data(data)
             buffer.max_frame_size = self.max_inbound_frame_size
-            for count, frame in enumerate(buffer, 1):
+            left = WORK_PER_TURN
+            for frame in buffer:
+                flags = wire.ACK if "ACK" in frame.flags else 0
+                left -= 1 + extra_work(frame.type, flags, len(getattr(frame, "data", b"")))
                 for event in self._takers.get(type(frame), self._receive_frame)(frame):
                     translated = _translate(event)
                     if translated is not None:
                         yield translated
-                if count == FRAMES_PER_TURN:
+                if left <= 0:
                     self.behind = True
                     return
             # h2 looks at the length of a frame when it has all of it, which may be 16 MiB. Once the header is
