@@ -18,6 +18,9 @@ from .config import Config
 from .limits import Limits
 
 _SETTING: Final = "max_in_flight"
+# A full queue is looked through for those who have gone with one in so many of those it has no room for: to
+# look at a thousand for each of them would cost more than to answer.
+_REFUSALS_PER_LOOK: Final = 64
 
 
 class Waiting(Protocol):
@@ -56,6 +59,7 @@ class Admission(Generic[_WaitingT]):
         self._clock = clock
         self._limits = limits
         self._queue: deque[tuple[float, _WaitingT]] = deque()
+        self._unlooked = _REFUSALS_PER_LOOK  # how often the queue was full since it was looked through
 
     def admits(self, call: _WaitingT) -> bool:
         """Whether a request may begin at once."""
@@ -141,7 +145,10 @@ class Admission(Generic[_WaitingT]):
         call.refuse()
 
     def _forget_gone(self) -> None:
-        self._queue = deque(entry for entry in self._queue if not entry[1].gone)
+        self._unlooked += 1
+        if self._unlooked >= _REFUSALS_PER_LOOK:
+            self._unlooked = 0
+            self._queue = deque(entry for entry in self._queue if not entry[1].gone)
 
     def _plan(self) -> None:
         self.deadline = self._queue[0][0] if self._queue else NEVER

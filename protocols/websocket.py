@@ -28,8 +28,7 @@ from .websocket_plain import PlainCodec
 
 # wsproto inflates and unmasks what it is given in one go; small bites keep what one bite becomes small.
 _BITE: Final = 64 * 1024
-_COMPRESSED_BITE: Final = 1024  # which may become a thousand times as much
-_PAUSE_BYTES: Final = 512 * 1024  # inflated in some ms; then it is the turn of others
+_PAUSE_BYTES: Final = 128 * 1024  # inflated in a ms or two; then it is the turn of others
 # The largest head of a frame, in bytes (RFC 6455, 5.2): a fragment with less in it is more head than content.
 _CRUMB: Final = 14
 _INVALID_DATA: Final = "not UTF-8, or not compressed as agreed"  # where wsproto quotes Python
@@ -118,7 +117,6 @@ class WebSocketCodec:
         self._heads = heads = _FrameHeads(max_frame)
         self._connection = Connection(ConnectionType.SERVER, [heads] if deflate is None else [heads, deflate])
         self._deflate = deflate
-        self._bite = _BITE if deflate is None else _COMPRESSED_BITE
         self._max_message = max_message
         self._max_frame = max_frame
         self._unparsed = bytearray()
@@ -154,8 +152,10 @@ class WebSocketCodec:
             if self._deflate is not None and self._deflate.inflated > _PAUSE_BYTES:
                 self._deflate.inflated = 0
                 return Pause()
-            bite = bytes(self._unparsed[: self._bite])
-            del self._unparsed[: self._bite]
+            deflate = self._deflate
+            size = _BITE if deflate is None or deflate.overflown else deflate.bite
+            bite = bytes(self._unparsed[:size])
+            del self._unparsed[:size]
             self._connection.receive_data(bite)
             self._events = self._connection.events()
         return None

@@ -30,6 +30,12 @@ _LEGAL: Final[dict[str, frozenset[str | None]]] = {
     "client_max_window_bits": _WINDOW_BITS | {None},
 }
 
+# How much is inflated at a time. Nobody knows what it becomes, up to a thousand times as much: so it begins with
+# little, and whoever sends what becomes a hundred times as much is not trusted with more.
+_SMALL_BITE: Final = 64
+_LARGE_BITE: Final = 1024
+_DENSE: Final = 100
+
 # UTF-8 has at most four bytes a character (RFC 3629, 3).
 _LONGEST_CHARACTER: Final = 4
 
@@ -37,23 +43,27 @@ _LONGEST_CHARACTER: Final = 4
 class Deflate(PerMessageDeflate):
     """permessage-deflate that stops inflating as soon as a message is too big.
 
-    It gives out a little more than the bound then, for others to see it, and nothing after that.
+    It gives out a little more than the bound then, for others to see it, and nothing after that, whatever comes.
 
     Args:
         response: What was agreed, as our `sec-websocket-extensions` says it.
         max_message: The largest message after inflation, in bytes.
 
     Attributes:
+        bite: How many bytes to inflate at a time.
         inflated: How many bytes were inflated since somebody set it to 0.
+        overflown: Whether a message was too big; nothing is inflated any more.
     """
 
     def __init__(self, response: str, max_message: int) -> None:
         super().__init__()
+        self.bite = _SMALL_BITE
         self.inflated = 0
         self.finalize(response)
         self._max_message = max_message
         self._room = max_message
-        self._overflown = False
+        self.overflown = False
+        self._largest_bite = _LARGE_BITE
 
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
@@ -71,19 +81,23 @@ class Deflate(PerMessageDeflate):
         if not self._inbound_compressed or not self._inbound_is_compressible:
             return data
         inflated = []
+        before, inflated_before = len(data), self.inflated
         try:
-            while data and not self._overflown:
+            while data and not self.overflown:
                 assert self._decompressor is not None
                 more = self._decompressor.decompress(data, self._room + _LONGEST_CHARACTER)
                 self._room -= len(more)
-                self._overflown = self._room < 0
+                self.overflown = self._room < 0
                 self.inflated += len(more)
-                inflated.append(_whole_characters(more) if self._overflown else more)
+                inflated.append(_whole_characters(more) if self.overflown else more)
                 data = self._decompressor.unused_data
                 if self._decompressor.eof:  # a final block ends its stream, not the message (7.2.3.4)
                     self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        if self.inflated - inflated_before > _DENSE * before:
+            self._largest_bite = _SMALL_BITE
+        self.bite = min(2 * self.bite, self._largest_bite)
         return b"".join(inflated)
 
     def frame_inbound_complete(
@@ -94,7 +108,7 @@ class Deflate(PerMessageDeflate):
             return None
         if fin:
             self._room = self._max_message
-            if self._overflown:
+            if self.overflown:
                 self._inbound_compressed = None
                 return None
         return super().frame_inbound_complete(proto, fin)

@@ -28,7 +28,7 @@ from .introduction import Introduction
 
 __all__ = ["Acceptor", "ContextFor", "HandlerFactory", "Handlers"]
 
-BATCH = 32
+BATCH = 8
 """Connections accepted per wake-up: enough that a burst costs few of them, few enough that the
 connections there already wait no longer than about a millisecond. (nginx takes one, or all with
 `multi_accept`; asyncio up to its backlog.)"""
