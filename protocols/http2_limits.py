@@ -21,9 +21,9 @@ may be a request. Half of them are as many requests, with their resets, as HTTP/
 STARTS_PER_TURN: Final = 32
 """How many applications are started before others get their turn: as many as with HTTP/1."""
 
-ORDINARY_BYTES: Final = 64
+ORDINARY_BYTES: Final = 32
 """Of a frame without content, such as the fields of a request that is like the one before. A turn has room
-for 4 KiB of fields, which take about a millisecond to decode and check."""
+for 2 KiB of fields: fifty that are spelt out or two thousand by their numbers, which take a millisecond or two."""
 
 MAX_CLOSED_STREAMS: Final = 1024
 """Of how many closed streams is remembered how they were closed (h2's default: 65,536 per connection).

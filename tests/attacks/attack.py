@@ -19,6 +19,7 @@ FLOOD_SECONDS = 6.0
 """How long a flood may go on before the server is taken to have no defence."""
 ENOUGH_SECONDS = 2.5
 """How long an attack goes on that no server needs to put an end to."""
+_POLL_SECONDS = 0.5
 
 
 class Undefended(Exception):  # noqa: N818 - it says what the server is
@@ -146,10 +147,25 @@ async def wait_given_up(target: Target, name: str, wire: Wire) -> str:
     loop = asyncio.get_running_loop()
     began = loop.time()
     while (waited := loop.time() - began) < target.patience:
-        if name not in await target.ask("/calls") and waited > 0.5:
+        if name not in await _calls_soon(target):
             return f"{'reset' if wire.failed else 'given up'}{after(waited)}"
-        await asyncio.sleep(0.5)
     raise Undefended(f"still held after {target.patience:.0f} s")
+
+
+_asked: dict[int, asyncio.Task[dict[str, int]]] = {}
+"""The question that is under way, by the port; one for all who wait, for to ask is no part of the attack."""
+
+
+async def _calls_soon(target: Target) -> dict[str, int]:
+    """Return which calls are under way, in a moment."""
+    if target.port not in _asked or _asked[target.port].done():
+        _asked[target.port] = asyncio.create_task(_ask_soon(target))
+    return await asyncio.shield(_asked[target.port])
+
+
+async def _ask_soon(target: Target) -> dict[str, int]:
+    await asyncio.sleep(_POLL_SECONDS)
+    return await target.ask("/calls")
 
 
 def after(seconds: float) -> str:

@@ -110,6 +110,30 @@ def test_those_who_have_left_take_no_place_in_the_queue(admission: Admission[Req
     assert [admission.next(), admission.next(), admission.next()] == [patient, new, None]
 
 
+def test_a_full_queue_is_not_looked_through_for_each_request_that_it_has_no_room_for(
+    clock: ManualClock, limits: Limits
+) -> None:
+    looks = 0
+
+    class Watched(Request):
+        @property
+        def gone(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return False
+
+        @gone.setter
+        def gone(self, value: bool) -> None:
+            """Nobody goes."""
+
+    admission = Admission[Request](Config(max_in_flight=1, max_queued=100), clock, limits)
+    admission.in_flight = 1
+    for _ in range(100 + 1000):
+        admission.wait(Watched())
+    assert limits.hits == {"max_in_flight": 1000}
+    assert looks < 3000
+
+
 def test_who_has_waited_too_long_is_refused(admission: Admission[Request], clock: ManualClock) -> None:
     early, left, late = Request(), Request(), Request()
     admission.wait(early)

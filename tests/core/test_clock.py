@@ -114,6 +114,30 @@ async def test_it_ticks_in_the_loop_until_it_is_stopped() -> None:
     clock.stop()
 
 
+async def test_others_get_their_turn_before_a_thousand_deadlines_have_been_acted_on() -> None:
+    clock, loop = Clock(), asyncio.get_running_loop()
+    rung, rung_before_others = 0, [0]
+    all_rung = asyncio.Event()
+
+    def ring() -> None:
+        nonlocal rung
+        rung += 1
+        if rung == 1000:
+            all_rung.set()
+        elif rung == 1:
+            loop.call_soon(lambda: rung_before_others.append(rung))
+
+    alarms = [Alarm(clock, 0, ring) for _ in range(1000)]
+    clock.start()
+    try:
+        async with within("a tick"):
+            await all_rung.wait()
+    finally:
+        clock.stop()
+    assert 0 < rung_before_others[-1] <= 32
+    assert all(len(alarm.rung) == 1 for alarm in alarms)
+
+
 def test_the_date_is_that_of_the_tick(clock: ManualClock) -> None:
     before = parsedate_to_datetime(clock.date.decode())
     clock.tick()

@@ -54,6 +54,37 @@ async def test_a_request_begins_when_all_of_its_read_has_been_taken() -> None:
         assert begun == []
 
 
+async def test_many_fields_are_more_work_than_few() -> None:
+    many = [(b"x-%d" % number, b"some value") for number in range(100)]
+    async with memory_connection(answer) as connection:
+        connection.sends(PREFACE, Settings())
+        connection.sends(*[Headers(stream, [*GET, *many], end_stream=True) for stream in range(1, 41, 2)])
+        assert not connection.transport.reading
+        await turns()
+        assert connection.transport.reading
+        statuses = [frame for frame in await connection.reads() if isinstance(frame, Headers)]
+        assert len(statuses) == 20
+
+
+async def test_settings_are_more_work_than_a_ping() -> None:
+    async with memory_connection(answer) as connection:
+        connection.sends(PREFACE, Settings())
+        connection.transport.read()
+        connection.sends(*[Settings({0x4: 1000})] * 20)
+        assert 0 < len(connection.transport.written) // 9 <= 10  # acknowledged, nine bytes each
+        await turns()
+        assert len(connection.transport.written) // 9 == 20
+
+
+async def test_the_applications_of_one_read_start_in_turns() -> None:
+    async with memory_connection(answer) as connection:
+        connection.sends(PREFACE, Settings())
+        connection.sends(*[Headers(stream, GET, end_stream=True) for stream in range(1, 121, 2)])
+        assert 0 < connection.worker.dispatcher.started <= 32
+        await turns()
+        assert connection.worker.dispatcher.started == 60
+
+
 async def test_a_client_may_leave_before_its_turn() -> None:
     async with memory_connection(answer) as connection:
         connection.sends(PREFACE, Settings())
