@@ -27,7 +27,7 @@ from .core.lifespan import END_SECONDS, Lifespan
 from .core.log import enable_logging, error_log, reopen_log_files
 from .core.loop_watch import LoopWatch
 from .core.metrics import Metrics
-from .core.process import ENDING_SECONDS, Ending, Signals, on_signals
+from .core.process import ENDING_SECONDS, Ending, Signals, on_signals, reserve_descriptors
 from .core.proxies import TrustedProxies
 from .core.redirect import HTTPS_PORT, RedirectToHttps
 from .core.request_ids import Named
@@ -329,6 +329,7 @@ class _Running:
             self._tls = tls = _tls(self._config, self._clock)
             if not self._open:
                 self._listeners = open_listeners(self._config)
+            reserve_descriptors(self._config.max_connections)
             if self._config.admin_bind and not self._supervised:
                 self._admin = self._open_admin()
             self._clock.start()

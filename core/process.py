@@ -1,4 +1,4 @@
-"""The process around a worker: its signals, and its end.
+"""The process around a worker: its signals, its descriptors, and its end.
 
 Invariants:
 - The first SIGINT or SIGTERM is an event, the second ends the process: at once, even while an
@@ -22,11 +22,33 @@ from typing import Any, ClassVar, Final, Self
 
 from .log import error_log, flush_logs
 
+if sys.platform == "linux":
+    import fcntl
+    import resource
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _REPORT_SECONDS: Final = 1.0
 
 ENDING_SECONDS: Final = 3.0
 """What threads may take when everything else has ended, or has used up its grace."""
+
+
+def reserve_descriptors(count: int) -> None:
+    """Have the kernel make room for so many descriptors now rather than in the middle of an `accept()`.
+
+    Linux doubles its table of them whenever it is full, and in a process with several threads waits each
+    time until all processors have noticed: 10 to 20 ms, in which nobody is served.
+
+    Args:
+        count: Of descriptors; no more than the limit of open files allows.
+    """
+    if sys.platform == "linux":
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with (
+            contextlib.suppress(OSError),
+            Path(os.devnull).open("rb") as file,
+        ):  # they may have run out already
+            os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, min(count, most) - 1))
 
 
 class Signals:

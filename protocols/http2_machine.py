@@ -186,7 +186,7 @@ class Http2Machine(H2Connection):
             left = WORK_PER_TURN
             for frame in buffer:
                 flags = wire.ACK if "ACK" in frame.flags else 0
-                left -= 1 + extra_work(frame.type, flags, len(getattr(frame, "data", b"")))
+                left -= 1 + extra_work(frame.type or 0, flags, len(getattr(frame, "data", b"")))
                 for event in self._takers.get(type(frame), self._receive_frame)(frame):
                     translated = _translate(event)
                     if translated is not None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import stat
@@ -368,3 +370,11 @@ def test_the_same_is_served_in_the_clear_on_addresses_for_it(folder: Path, certi
         server.wait_for("listening on unix:clear.sock (HTTP/2, HTTP/1.1, WebSocket)")
         assert ask_unix(folder / "clear.sock")["scheme"] == "http"
     assert not (folder / "clear.sock").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a table, and tells how large it is")
+def test_there_is_room_for_the_descriptors_of_all_connections_from_the_start(folder: Path) -> None:
+    with ServerProcess("app:app", "--max-connections", "5000", folder=folder) as server:
+        status = Path(f"/proc/{server.pid}/status").read_text()
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert int(re.search(r"FDSize:\s+(\d+)", status)[1]) >= min(5000, most)  # type: ignore[index] # it is there
