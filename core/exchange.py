@@ -204,16 +204,16 @@ class Waiters:
     __slots__ = ("_futures",)
 
     def __init__(self) -> None:
-        self._futures: list[asyncio.Future[None]] = []
+        self._futures: tuple[asyncio.Future[None], ...] = ()  # nearly always none or one; a list takes more
 
-    async def wait(self) -> None:
-        """Wait for the next `wake()`."""
+    def wait(self) -> asyncio.Future[None]:
+        """Return what ends with the next `wake()`, to be awaited at once."""
         future = asyncio.get_running_loop().create_future()
-        self._futures.append(future)
-        try:
-            await future
-        finally:
-            self._futures.remove(future)
+        if self._futures:  # of those, some may have been cancelled
+            self._futures = (*(each for each in self._futures if not each.done()), future)
+        else:
+            self._futures = (future,)
+        return future
 
     @property
     def waiting(self) -> bool:
@@ -222,6 +222,7 @@ class Waiters:
 
     def wake(self) -> None:
         """Wake everybody who waits now."""
-        for future in self._futures:
+        futures, self._futures = self._futures, ()
+        for future in futures:
             if not future.done():
                 future.set_result(None)

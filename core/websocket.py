@@ -55,11 +55,15 @@ class State(Enum):
     """Which message is legal, and what it does; see `MOVES`."""
 
 
+_OPEN: Final = State.OPEN  # found faster there
+
+
 class WebSocketExchange:
     """An ASGI websocket conversation: the wire's `Exchange` and the application's `receive` and `send`."""
 
     __slots__ = (
         "_answered",
+        "_behind",
         "_blamed",
         "_budget",
         "_client",
@@ -110,14 +114,15 @@ class WebSocketExchange:
         self._close_code = _ABNORMAL  # until a close frame says otherwise (RFC 6455, 7.1.5)
         self._close_reason = ""
         # From the client.
-        self._early = bytearray()
+        self._early: bytearray | None = None
         self._messages: list[str | bytes] = []  # a deque takes ten times as much for nothing
         self._queued_bytes = 0
         self._refilled = False
+        self._behind = False  # whether more of what came may be parsed
         self._parse_due = False
         self._uncredited = 0
         self._violation: Violation | TooBig | None = None
-        self._budget = Budget(worker.clock, worker.config.max_control_frames)
+        self._budget: Budget | None = None
         self._blamed = False
         self._readers = Waiters()
         # To the client.
@@ -143,6 +148,7 @@ class WebSocketExchange:
             if not self._parse_due:
                 self._parse()
         elif self._state is State.CONNECTING:
+            self._early = self._early or bytearray()
             self._early += data
         else:
             self._give_credit()
@@ -213,7 +219,7 @@ class WebSocketExchange:
             self._refilled = False
             await asyncio.sleep(0)
         while not self._messages:
-            if self._is_over():
+            if self._state is not _OPEN and self._is_over():
                 return {
                     "type": "websocket.disconnect",
                     "code": self._close_code,
@@ -233,9 +239,10 @@ class WebSocketExchange:
             UnexpectedMessage: The message is malformed, or the state forbids it.
             Disconnected: The client has gone, or is being sent away.
         """
-        self._check_connected()
+        if self._state is not _OPEN:
+            self._check_connected()
         self._move(message)
-        while self._state is not State.CLOSING and not self._stream.writable:
+        while not self._stream.writable and self._state is not State.CLOSING:
             await self._writers.wait()
             self._check_connected()
 
@@ -310,14 +317,18 @@ class WebSocketExchange:
         head, codec = self._handshake.accept(subprotocol, fields)
         del self._handshake  # a WebSocket may be open for days
         self._state = State.OPEN
-        self._answered = head
+        if self._worker.observers:  # nobody else asks
+            self._answered = head
         self._codec = codec
         self._put_off_ping()
         self._worker.clock.watch(self)
         self._stream.send(head, b"", False)
-        codec.feed(self._early)
-        self._early = bytearray()
-        self._parse()
+        if self._early:
+            codec.feed(self._early)
+            self._early = None
+            self._parse()
+        else:
+            self._give_credit()
         if self._worker.closing:
             self.shutdown()
 
@@ -369,7 +380,7 @@ class WebSocketExchange:
     def _deny_with(self, denial: HttpExchange) -> None:
         self._denial = denial
         self._state = State.DENYING
-        self._early = bytearray()
+        self._early = None
         self._give_credit()
 
     def _settle(self, denial: HttpExchange) -> None:
@@ -385,12 +396,14 @@ class WebSocketExchange:
     def _parse(self) -> None:
         """Read what the client sent, until enough of it waits for the application, or it is the turn of others."""
         controls = 0
+        self._behind = True
         while (codec := self._codec) is not None:
             full = self._queued_bytes >= _HIGH or len(self._messages) >= _MANY
             if full and self._state is not State.CLOSING:
                 break
             event = codec.next_event()
             if event is None:
+                self._behind = False
                 break
             if not isinstance(event, str | bytes):
                 self._control(codec, event)
@@ -401,7 +414,7 @@ class WebSocketExchange:
             elif self._state is not State.CLOSING:
                 self._messages.append(event)
                 self._queued_bytes += len(event)
-            elif not self._budget.spend():  # nobody has to unpack so much that nobody will receive
+            elif not self._spend():  # nobody has to unpack so much that nobody will receive
                 self._end(b"")
         if self._messages:
             self._readers.wake()
@@ -420,7 +433,7 @@ class WebSocketExchange:
 
     def _control(self, codec: Codec, event: Ping | Pong | Crumb | Pause | Close | Violation | TooBig) -> None:
         if isinstance(event, Ping | Pong | Crumb):
-            if not self._budget.spend():
+            if not self._spend():
                 self._stop_flood()
             elif isinstance(event, Ping):
                 self._answer_ping(codec, event.payload)
@@ -444,6 +457,12 @@ class WebSocketExchange:
             # A client that pings and does not read would fill our memory with pongs; only the
             # newest ping needs an answer (RFC 6455, 5.5.3).
             self._pong_due = payload
+
+    def _spend(self) -> bool:
+        """Use some of what a client may send that is no message; tell whether there was enough left."""
+        if self._budget is None:
+            self._budget = Budget(self._worker.clock, self._worker.config.max_control_frames)
+        return self._budget.spend()
 
     def _stop_flood(self) -> None:
         """Close at once, without reading on: whoever floods waits for nothing of ours."""
@@ -475,8 +494,11 @@ class WebSocketExchange:
         payload = self._messages.pop(0)  # of at most `_MANY`
         self._queued_bytes -= len(payload)
         if not self._messages:
-            self._parse()
-            self._refilled = bool(self._messages)
+            if self._behind:
+                self._parse()
+                self._refilled = bool(self._messages)
+            else:
+                self._give_credit()
         if isinstance(payload, str):
             return {"type": "websocket.receive", "text": payload}
         return {"type": "websocket.receive", "bytes": payload}

@@ -44,7 +44,6 @@ class PlainCodec:
     __slots__ = (
         "_config",
         "_deflate",
-        "_fragmented",
         "_judged",
         "_largest",
         "_make_reference",
@@ -68,13 +67,12 @@ class PlainCodec:
         self._reference: Codec | None = None
         self._config = config
         self._deflate = deflate
-        self._largest = min(config.ws_max_message, config.ws_max_frame)
+        self._largest = self._most  # bytes in a plain frame; -1 while the reference has a part of a message
         # What has come, and how far it is parsed: one read that is being taken apart, or a frame that is gathered.
         self._unparsed: bytes | bytearray = b""
         self._position = 0
         self._judged = 0  # bytes of a text, of which a part has come, that can be UTF-8
         self._open = True  # until the reference has said something final
-        self._fragmented = False  # whether the reference has a part of a message
         # Of the frame that is being passed on: its head, as long as that is incomplete, and what is to come.
         self._odd_head: bytearray | None = None
         self._rest = 0
@@ -146,33 +144,35 @@ class PlainCodec:
         Neither means that it has not come far enough.
         """
         unparsed, start = self._unparsed, self._position
-        first, there = unparsed[start], len(unparsed)
-        largest = self._bound(first)
-        if largest >= 0:
-            if there < start + 2:
-                return None
-            length, content = _read_length(unparsed, start, largest)
+        there = len(unparsed)
+        if there < start + 2:
+            return None
+        first, length = unparsed[start], unparsed[start + 1] - _MASKED
+        content = start + 2 + _MASK_BYTES
+        largest = self._largest if first in _DATA else _LONGEST_CONTROL if first in _PINGS else -1
+        if 126 <= length <= largest:
+            content += 2 if length == 126 else 8
             if there < content - _MASK_BYTES:
                 return None
-            if 0 <= length <= largest:
-                end = content + length
-                if end <= there:
-                    event = self._take(first, content, end)
-                    if event is not None:
-                        return event
-                elif first != _TEXT or there <= content or self._can_be_text(content):
-                    return None
+            length = _long_length(unparsed[start + 2 : content - _MASK_BYTES])
+        if 0 <= length <= largest:  # it is less without a mask
+            end = content + length
+            if end <= there:
+                event = self._take(first, content, end)
+                if event is not None:
+                    return event
+            elif first != _TEXT or there <= content or self._can_be_text(content):
+                return None
         self._odd_head = bytearray()
         self._judged = 0
         if first & _OPCODE < _FIRST_CONTROL:
-            self._fragmented = not first & _FINAL
+            self._largest = self._most if first & _FINAL else -1
         return None
 
-    def _bound(self, first: int) -> int:
-        """Return the largest content of a plain frame by its first byte; -1 if it cannot be plain."""
-        if first in _DATA:
-            return -1 if self._fragmented else self._largest
-        return _LONGEST_CONTROL if first in _PINGS else -1
+    @property
+    def _most(self) -> int:
+        """How many bytes a message in one frame may have."""
+        return min(self._config.ws_max_message, self._config.ws_max_frame)
 
     def _take(self, first: int, content: int, end: int) -> str | bytes | Ping | Pong | None:
         """Take a whole frame, and return what is in it; None for a text that is not UTF-8, which stays."""
@@ -244,19 +244,10 @@ class PlainCodec:
             self._rest = _content_length(head)
 
 
-def _read_length(unparsed: bytes | bytearray, start: int, largest: int) -> tuple[int, int]:
-    """Return the length of a frame's content, and where it begins.
-
-    The length is negative or larger than the largest when the frame is not plain: without a mask, not in the shortest
-    form, or too large. It says nothing when there are fewer bytes than up to the mask.
-    """
-    length = unparsed[start + 1] - _MASKED
-    after = start + 2
-    if length < 126 or length > largest:
-        return length, after + _MASK_BYTES
-    shortest, end = (126, after + 2) if length == 126 else (0x10000, after + 8)
-    length = int.from_bytes(unparsed[after:end])
-    return (length if length >= shortest else -1), end + _MASK_BYTES
+def _long_length(extended: bytes | bytearray) -> int:
+    """Return a length of two or eight bytes; -1 if it is not in the shortest form."""
+    length = int.from_bytes(extended)
+    return length if length >= (126 if len(extended) == 2 else 0x10000) else -1
 
 
 def _head_length(start: bytearray) -> int:

@@ -335,7 +335,7 @@ async def test_a_cancelled_waiter_leaves_its_neighbours_waiting() -> None:
     waiters.wake()
     await second
 
-    assert waiters._futures == []
+    assert not waiters.waiting
 
 
 async def test_waking_twice_is_waking_once() -> None:

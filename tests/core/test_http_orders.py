@@ -107,7 +107,7 @@ class Play:
                 outcome, UnexpectedMessage | Disconnected | asyncio.CancelledError
             ), outcome
         for waiters in (self.exchange._readers, self.exchange._writers):
-            assert waiters is None or (isinstance(waiters, Waiters) and waiters._futures == [])
+            assert waiters is None or (isinstance(waiters, Waiters) and not waiters.waiting)
         self.check_received()
 
     def check_received(self) -> None:
