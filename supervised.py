@@ -138,6 +138,10 @@ class _Worker:
                 else:  # replaced
                     stop(_HOLD_SECONDS)
 
+        def ready() -> None:
+            channel.send({"event": "ready", "announcements": server.announcements})
+            clock.watch(_Wear(channel, clock, server))  # nobody could take the place of one that has none yet
+
         def drained() -> None:
             on_drained()
             numbers = server.commands.get("metrics", dict)()
@@ -152,13 +156,8 @@ class _Worker:
         signal.signal(signal.SIGTERM, heard)
         obeying = asyncio.create_task(obey())
         clock.watch(_Heart(channel, clock, server.config.hang_timeout))
-        clock.watch(_Wear(channel, clock, server))
         try:
-            await server.serve_until(
-                told,
-                on_start=lambda: channel.send({"event": "ready", "announcements": server.announcements}),
-                on_drained=drained,
-            )
+            await server.serve_until(told, on_start=ready, on_drained=drained)
         finally:
             obeying.cancel()
             channel.close()

@@ -351,16 +351,24 @@ class Supervisor:
     async def _renew(self, worker: WorkerProcess, why: str) -> None:
         """Replace a worker that is worn; the next one has its turn when this one has ended."""
         async with self._renewal:
-            while (place := self._place_of(worker)) is not None and not self._ending:
-                error_log.info("%s %s: replacing it", worker, why)
-                try:
-                    async with self._turn:
-                        await self._replace(place)
-                except AlphornError as error:
-                    error_log.error("%s%s stays, for another does not start: %s", error.trace, worker, error)
-                    await asyncio.sleep(_LONGEST_PAUSE)
+            while not await self._renewed(worker, why):  # noqa: ASYNC110 - what is to be tried again says nothing
+                await asyncio.sleep(_LONGEST_PAUSE)
             if (attending := self._processes.get(worker)) is not None:
                 await asyncio.wait({attending})
+
+    async def _renewed(self, worker: WorkerProcess, why: str) -> bool:
+        """Try to replace a worker; tell whether its place is another's now."""
+        async with self._turn:
+            place = self._place_of(worker)
+            if place is None:  # a restart came first, or it has crashed
+                return True
+            error_log.info("%s %s: replacing it", worker, why)
+            try:
+                await self._replace(place)
+            except AlphornError as error:
+                error_log.error("%s%s stays, for another does not start: %s", error.trace, worker, error)
+                return False
+        return True
 
     def _place_of(self, worker: WorkerProcess) -> _Place | None:
         """Return where a worker serves; None if another has taken its place."""

@@ -149,5 +149,5 @@ class PidFile:
         """Remove it, if it is still ours and this user may."""
         if self._path is not None:
             with suppress(OSError, ValueError):
-                if int(self._path.read_text("ascii")) == os.getpid():
+                if int(self._path.read_bytes()) == os.getpid():
                     self._path.unlink()

@@ -372,6 +372,35 @@ def test_a_worker_with_too_much_memory_is_replaced(folder: Path) -> None:
         assert "(--max-rss): replacing it" in server.log
 
 
+SLOW_STARTUP = """
+import asyncio, pathlib
+from shop import app as inner
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan" and pathlib.Path("slow").exists():
+        await asyncio.sleep(2.5)
+    await inner(scope, receive, send)
+"""
+
+
+def test_a_startup_that_takes_longer_than_a_worker_may_serve_is_not_part_of_its_time(folder: Path) -> None:
+    (folder / "model.py").write_text(SLOW_STARTUP)
+    (folder / "slow").touch()
+    with ServerProcess("model:app", "--max-lifetime", "1", folder=folder) as server:
+        server.wait_for("has served for its time")
+
+
+def test_a_worn_worker_that_a_restart_replaces_is_not_replaced_twice(folder: Path) -> None:
+    (folder / "model.py").write_text(SLOW_STARTUP)
+    with ServerProcess("model:app", "--max-lifetime", "2", folder=folder) as server:
+        server.wait_for("is ready")
+        (folder / "slow").touch()
+        server.send_signal(signal.SIGHUP)
+        line = server.wait_for("has served for its time")
+        _, new = ready_pids(server)
+        assert f"(pid {new}) has served" in line
+
+
 def test_a_worn_worker_stays_while_no_other_starts(folder: Path) -> None:
     with start(folder, "--max-requests", "5", workers=1) as server:
         (folder / "shop.py").write_text("raise RuntimeError('broken meanwhile')\n")
