@@ -27,7 +27,7 @@ from .core.lifespan import END_SECONDS, Lifespan
 from .core.log import enable_logging, error_log, reopen_log_files
 from .core.loop_watch import LoopWatch
 from .core.metrics import Metrics
-from .core.process import ENDING_SECONDS, Ending, Signals, on_signals, reserve_descriptors
+from .core.process import ENDING_SECONDS, Ending, Signals, Terminal, on_signals, reserve_descriptors
 from .core.proxies import TrustedProxies
 from .core.redirect import HTTPS_PORT, RedirectToHttps
 from .core.request_ids import Named
@@ -200,7 +200,8 @@ class Server:
     async def serve(self, on_drained: Callable[[], object] | None = None) -> None:
         """Serve until SIGINT or SIGTERM, or until it is cancelled; a second signal ends the process at once.
 
-        With certificates from files, SIGHUP reads them again. SIGUSR1 opens the log files again.
+        SIGHUP reads certificates again, or is one of the first kind when it comes from a terminal that is closed.
+        SIGUSR1 opens the log files again.
 
         Args:
             on_drained: See `serve_until`.
@@ -211,15 +212,26 @@ class Server:
             ShutdownFailed: The application reported that its shutdown failed.
         """
         manager = ServiceManager(self._clock)
+        terminal = Terminal()
 
-        def reload() -> None:
-            manager.reloading()
-            self.reload_certificates()
-            manager.ready()
+        def hung_up() -> None:
+            if terminal.gone:
+                signals.tell("SIGHUP, for the terminal is gone")
+            elif self._running is not None:
+                manager.reloading()
+                try:
+                    error_log.info("SIGHUP: %s", self._running.reload_now())
+                except ConfigError as error:
+                    error_log.warning("SIGHUP: %s", error)
+                manager.ready()
 
-        acts: dict[str, Callable[[], object]] = {"SIGUSR1": reopen_log_files}
-        if self.config.certfile:
-            acts["SIGHUP"] = reload
+        acts: dict[str, Callable[[], object]] = {
+            "SIGHUP": hung_up,
+            "SIGUSR1": reopen_log_files,
+            "SIGUSR2": lambda: error_log.warning(
+                "SIGUSR2: only a service with --workers is upgraded in place"
+            ),
+        }
         with Signals() as signals, on_signals(acts):
             self._signals = signals
             signals.first.add_done_callback(lambda _: manager.stopping())
@@ -417,7 +429,7 @@ class _Running:
             commands=self.commands,
             clock=self._clock,
             state=lambda: self._state,
-            reload_now=self._reload_now,
+            reload_now=self.reload_now,
             drain_now=self._drain_now,
         )
         admin = AdminEndpoint(self._config, self._clock, fleet)
@@ -433,10 +445,12 @@ class _Running:
         """Read the files of TLS again; tell whether what they have is in use."""
         return self._tls is not None and self._tls.reload()
 
-    def _reload_now(self) -> str:
+    def reload_now(self) -> str:
         """Reload for `alphorn ctl reload`; see `Fleet.reload`."""
         if self._tls is None:
-            raise ConfigError("there is no certificate to read again; for new code, start the server again")
+            raise ConfigError(
+                "there is no certificate to read again; for new code, start the server again, or serve with --workers"
+            )
         if not self._tls.reload():
             raise ConfigError(
                 "the certificates are those from before; the log says what is wrong with the new ones"

@@ -26,7 +26,7 @@ from .core.errors import AlphornError, ConfigError, WorkersFailed
 from .core.fleet import Fleet
 from .core.identity import PidFile, settle
 from .core.log import error_log, reopen_log_files
-from .core.process import Signals, on_signals, usable_processors
+from .core.process import Signals, Terminal, on_signals, usable_processors
 from .core.sockets import Listeners, open_as_user, parse_admin_bind, parse_bind
 from .core.systemd import ServiceManager
 from .log_config import set_up_logging
@@ -99,7 +99,7 @@ class Supervisor:
         self._ending = False
         self._announced = False
         self._restart_is_due = False
-        self._has_terminal = os.isatty(0)
+        self._terminal = Terminal()
         self._restarts = 0
         self._bad_end: AlphornError | None = None
         # What workers counted that have ended since the operator was told last, if there is one.
@@ -246,8 +246,8 @@ class Supervisor:
         }
 
     async def _reload_and_say(self) -> None:
-        if self._has_terminal and not os.isatty(0):
-            error_log.info("SIGHUP: the terminal is gone: shutting down")
+        if self._terminal.gone:
+            error_log.info("SIGHUP, for the terminal is gone: shutting down")
             self.drain()
             return
         if self._restart_is_due:

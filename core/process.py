@@ -146,6 +146,18 @@ def on_signals(acts: Mapping[str, Callable[[], object]]) -> Iterator[None]:
             signal.signal(number, before or signal.SIG_DFL)
 
 
+class Terminal:
+    """The terminal on which a process was started, if there was one. Closed, it says SIGHUP, as does whoever wants a reload."""
+
+    def __init__(self) -> None:
+        self._was_there = os.isatty(0)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was there and is closed."""
+        return self._was_there and not os.isatty(0)
+
+
 def usable_processors() -> int:
     """Count the processors that this process may use: those it may run on, within the quota of its container."""
     try:

@@ -154,7 +154,7 @@ def test_kubernetes_knows_every_field_of_the_manifests(
 ) -> None:
     file = tmp_path / "shop.yaml"
     file.write_text("".join(block.text for block in GUIDE.blocks("yaml")))
-    command = [needs_tool("kubernetes-validate"), "--strict", file]
+    command = [needs_tool("kubernetes-validate"), "--strict", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     assert done.stdout.count(" passed for resource ") == len(MANIFESTS)

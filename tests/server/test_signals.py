@@ -360,6 +360,18 @@ async def app(scope, receive, send):
     assert "mailer.join()" in command.log  # whoever keeps the loop is named
 
 
+# --- Signals that are for several workers
+
+
+@pytest.mark.skipif("sys.platform == 'win32'", reason="there are no such signals")
+def test_what_one_process_alone_cannot_do_is_said_and_does_no_harm(folder: Path) -> None:
+    with ServerProcess("shop:app", folder=folder) as server:
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("SIGHUP: there is no certificate to read again; for new code, start the server again")
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("SIGUSR2: only a service with --workers is upgraded in place")
+
+
 # --- In a program of one's own
 
 HELLO = """

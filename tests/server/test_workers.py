@@ -497,9 +497,10 @@ def test_a_long_startup_ends_with_the_first_signal_or_if_it_blocks_with_the_seco
     assert process.returncode == (-signal.SIGTERM if waiting.startswith("time") else 0), log
 
 
-def test_a_terminal_that_is_closed_ends_the_service(folder: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_terminal_that_is_closed_ends_the_service(folder: Path, workers: str) -> None:
     terminal, stdin = os.openpty()
-    command = [sys.executable, "-m", "alphorn", "--port", "0", "--workers", "2", "shop:app"]
+    command = [sys.executable, "-m", "alphorn", "--port", "0", "--workers", workers, "shop:app"]
     with subprocess.Popen(command, cwd=folder, stdin=stdin, stderr=subprocess.PIPE, text=True) as process:
         os.close(stdin)
         assert process.stderr is not None
@@ -509,4 +510,5 @@ def test_a_terminal_that_is_closed_ends_the_service(folder: Path) -> None:
         process.send_signal(signal.SIGHUP)
         log = process.stderr.read()
     assert process.returncode == 0
-    assert "SIGHUP: the terminal is gone: shutting down" in log
+    assert "SIGHUP, for the terminal is gone: shutting down" in log
+    assert "the application shuts down" in log
