@@ -13,7 +13,6 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -267,6 +266,9 @@ class Supervisor:
 
     async def _upgrade(self) -> None:
         """Start the next supervisor, and drain when it is ready."""
+        if self._predecessor is not None:
+            error_log.warning("SIGUSR2: this process has yet to take over itself")
+            return
         if self._successor is not None:
             error_log.warning("SIGUSR2: process %d is about to take over already", self._successor.pid)
             return
@@ -282,8 +284,6 @@ class Supervisor:
             self._manager.main_process(successor.pid)
             self.drain()
         else:
-            with suppress(ConfigError):
-                PidFile(self._config.pid_file).write()  # it has had its own number there
             error_log.error("process %d, which was to take over, has ended: going on", successor.pid)
             self._successor = None
 
@@ -320,6 +320,11 @@ class Supervisor:
             self._give_up(error)
             return
         if self._predecessor is not None and all(each.worker is not None for each in self._places):
+            try:
+                PidFile(self._config.pid_file).write()
+            except ConfigError as error:
+                self._give_up(error)
+                return
             self._predecessor.relieve()
             self._predecessor = None
 
@@ -540,7 +545,9 @@ def run(app: Any, config: Config | None = None, **settings: Any) -> None:
         raise ConfigError(
             "one process alone takes over from nobody; keep --workers, or start the service anew"
         )
-    with PidFile(config.pid_file):
+    with PidFile(config.pid_file) as pid_file:
+        if predecessor is None:  # whose number is there until it is relieved
+            pid_file.write()
         if config.supervised:
             asyncio.run(_supervise(app, config, predecessor, folder))
         else:

@@ -109,14 +109,12 @@ def become(config: Config) -> None:
 
 
 class PidFile:
-    """A file with the number of this process, while a block of code runs; nothing without a path."""
+    """A file with the number of this process, until the end of a block of code; nothing without a path."""
 
     def __init__(self, path: str | None) -> None:
         self._path = None if path is None else Path(path).absolute()
 
     def __enter__(self) -> Self:
-        """Write it; see `write`."""
-        self.write()
         return self
 
     def write(self) -> None:

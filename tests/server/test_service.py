@@ -262,6 +262,30 @@ def test_a_next_main_process_that_does_not_start_leaves_the_number(folder: Path)
         assert (folder / "service.pid").read_text() == f"{server.pid}\n"
 
 
+def test_the_number_is_that_of_the_one_who_serves_until_the_next_is_ready(folder: Path) -> None:
+    options = ("--workers", "2", "--pid-file", "service.pid")
+    server = ServerProcess("app:app", *options, folder=folder)
+    server.wait_for("is ready", 2)
+    source = (folder / "app.py").read_text()
+    (folder / "app.py").write_text(
+        f"import pathlib, time\nwhile pathlib.Path('slow').exists():\n    time.sleep(0.05)\n{source}"
+    )
+    (folder / "slow").touch()
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for("starting 2 workers; the supervisor is process", 2)
+    pid = int(server.wait_for("shall take over").split()[5])
+    try:
+        assert (folder / "service.pid").read_text() == f"{server.pid}\n"
+        os.kill(pid, signal.SIGUSR2)
+        server.wait_for("SIGUSR2: this process has yet to take over itself")
+        (folder / "slow").unlink()
+        server.wait_for("has taken over: shutting down")
+        assert (folder / "service.pid").read_text() == f"{pid}\n"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    assert server.wait() == 0
+
+
 # --- Who it is
 
 
