@@ -23,7 +23,7 @@ from . import footprint, peers
 from .attack import Attack
 from .catalogue import ATTACKS, BY_NAME
 from .neighbour import Latency
-from .trial import MEBIBYTE, Arena, Outcome, hold_best
+from .trial import MEBIBYTE, Arena, Outcome, hold_fairly
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- make attack: begin -->\n", "<!-- make attack: end -->\n"
@@ -69,9 +69,9 @@ async def run(
 
     async def hold(attack: Attack) -> Outcome:
         if attack.waits:
-            return await arena.hold(attack)
+            return await hold_fairly(arena, attack)
         async with others:
-            return await hold_best(arena, attack)
+            return await hold_fairly(arena, attack)
 
     try:
         for waits in (True, False):

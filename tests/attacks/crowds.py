@@ -8,6 +8,7 @@ from typing import Final
 from support.carrier import HTTP1_CLEAR, HTTP2_CLEAR
 
 from .attack import Attack, Target, Undefended, after
+from .http1_slow import REQUEST
 from .http2_frames import request
 from .intruder import Http2Intruder
 
@@ -32,6 +33,24 @@ async def crowd_of_one_address(target: Target) -> str:
     except TimeoutError:
         raise Undefended("all connections were held") from None
     return f"closed at once, but for {held}"
+
+
+async def full_house(target: Target) -> str:
+    """Ask on many more connections than the server takes at once."""
+    wires = [await target.connect() for _ in range(1000)]
+    try:
+        for wire in wires:
+            await wire.write(REQUEST)
+        answers = [asyncio.ensure_future(wire.read()) for wire in wires]
+        answered, waiting = await asyncio.wait(answers, timeout=1.5)
+        for answer in waiting:
+            answer.cancel()
+    finally:
+        for wire in wires:
+            wire.reset()
+    if len(answered) > 200:
+        raise Undefended(f"{len(answered)} connections were served at once")
+    return f"{len(answered)} served, the others wait"
 
 
 async def _connect_and_wait(target: Target, count: int, source: str, leave: int = 0) -> int:
@@ -93,6 +112,14 @@ ATTACKS: Final = (
         ("max_connections_per_address",),
         crowd_of_one_address,
         options=("--max-connections-per-address", "100"),
+    ),
+    Attack(
+        "full-house",
+        "1,000 connections, where there is room for 200",
+        HTTP1_CLEAR,
+        ("max_connections",),
+        full_house,
+        options=("--max-connections", "200"),
     ),
     Attack(
         "in-flight",

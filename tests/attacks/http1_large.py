@@ -64,6 +64,18 @@ async def pipeline_unread(target: Target) -> str:
     return await intruder.provoke(forever(REQUEST, 400), reading=False, may_stall=True)
 
 
+async def many_requests(target: Target) -> str:
+    """Send requests without end, where only so many are welcome on one connection."""
+    return await Http1Intruder(await target.connect()).provoke(forever(REQUEST, 100))
+
+
+async def unwanted_body(target: Target) -> str:
+    """Send content without end to an application that has answered without it."""
+    head = b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunk = b"4000\r\n%s\r\n" % bytes(0x4000)
+    return await Http1Intruder(await target.connect()).provoke(itertools.chain([head], forever(chunk)))
+
+
 async def garbage(target: Target) -> str:
     """Connect for a request that is none, time and again."""
     answer = "closed"
@@ -109,6 +121,21 @@ ATTACKS: Final = (
         HTTP1_CLEAR,
         ("write_high_mark", "stream_window"),
         pipeline_unread,
+    ),
+    Attack(
+        "many-requests",
+        "requests without end, above --max-requests-per-connection",
+        HTTP1_CLEAR,
+        ("max_requests_per_connection",),
+        many_requests,
+        options=("--max-requests-per-connection", "1000"),
+    ),
+    Attack(
+        "unwanted-body",
+        "content without end, for an application that has answered without it",
+        HTTP1_CLEAR,
+        ("max_drain",),
+        unwanted_body,
     ),
     Attack("garbage", "10,000 connections for requests that are none", HTTP1_CLEAR, (), garbage, clients=4),
 )

@@ -1,11 +1,12 @@
 """Attacks with time: HTTP/1 clients that are silent, slow, idle, or do not read."""
 
+import asyncio
 import itertools
 from typing import Final
 
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS
 
-from .attack import Attack, Target, unique, wait_given_up
+from .attack import Attack, Target, Undefended, after, unique, wait_given_up
 from .intruder import Http1Intruder
 
 REQUEST: Final = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -47,6 +48,23 @@ async def never_read(target: Target) -> str:
         wire.reset()
 
 
+async def never_hang_up(target: Target) -> str:
+    """Go on sending, a byte now and then, after a refusal."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    wire = await target.connect()
+    try:
+        await wire.write(b"\x00nonsense\r\n\r\n")
+        while (waited := loop.time() - began) < target.patience:
+            await wire.write(b"a")
+            await asyncio.sleep(0.5)
+    except ConnectionError:
+        return f"reset{after(waited)}"
+    finally:
+        wire.reset()
+    raise Undefended(f"still listened to after {target.patience:.0f} s")
+
+
 _HEAD: Final = ("head_timeout",)
 _RATE: Final = ("body_min_rate", "body_timeout")
 _READING: Final = ("write_timeout", "write_high_mark")
@@ -80,6 +98,15 @@ ATTACKS: Final = (
         HTTP1_CLEAR,
         ("keep_alive_timeout",),
         stay,
+        clients=100,
+        waits=True,
+    ),
+    Attack(
+        "goodbye",
+        "a refused client that goes on sending, 2 bytes a second",
+        HTTP1_CLEAR,
+        ("linger_timeout",),
+        never_hang_up,
         clients=100,
         waits=True,
     ),

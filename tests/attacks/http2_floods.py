@@ -103,7 +103,20 @@ def ask_too_often(stream_id: int) -> bytes:
     return request(stream_id, "/slow?seconds=9")
 
 
+def ask_again(stream_id: int) -> bytes:
+    return request(stream_id)
+
+
 # --- Field sections
+
+
+async def say_many_fields(target: Target) -> str:
+    """Ask with more fields than there may be, a byte each."""
+    block = (
+        request_block() + b"\x90" * 1400
+    )  # accept-encoding: 60 bytes of the header list each (RFC 7541, A)
+    requests = [frame(HEADERS, stream_id, block, END_HEADERS | END_STREAM) for stream_id in range(1, 201, 2)]
+    return await (await Http2Intruder.open(target, content_with_reset=True)).provoke([b"".join(requests)])
 
 
 def continue_for_ever(piece: bytes) -> Callable[[Target], Awaitable[str]]:
@@ -197,6 +210,14 @@ ATTACKS: Final = (
         ("max_streams", *_RESETS),
         on_each_stream(ask_too_often),
     ),
+    Attack(
+        "http2-many-requests",
+        "requests without end, above --max-requests-per-connection",
+        HTTP2_CLEAR,
+        ("max_requests_per_connection",),
+        on_each_stream(ask_again),
+        options=("--max-requests-per-connection", "1000"),
+    ),
     _attack("settings", "SETTINGS", _FRAMES, again(setting(INITIAL_WINDOW_SIZE, 65535))),
     _attack("settings-ack", "acknowledgments of SETTINGS", _FRAMES, again(frame(SETTINGS, 0, flags=ACK))),
     _attack("ping", "PING", _FRAMES, again(frame(PING, 0, bytes(8))), HTTP2_TLS),
@@ -238,6 +259,7 @@ ATTACKS: Final = (
     ),
     _attack("empty-continuation", "the same, empty", ("max_head_bytes",), continue_for_ever(b"")),
     _attack("hpack-bomb", "HPACK bomb", ("max_head_bytes", "max_fields"), flood(bomb)),
+    _attack("http2-many-fields", "fields by the thousand", ("max_head_bytes", "max_fields"), say_many_fields),
     _attack("table-thrash", "header tables emptied and filled", _FRAMES, on_each_stream(thrash)),
     _attack("last-stream", "stream identifiers used up", (), flood(use_up_the_streams)),
 )
