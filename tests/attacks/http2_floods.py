@@ -103,8 +103,11 @@ def ask_too_often(stream_id: int) -> bytes:
     return request(stream_id, "/slow?seconds=9")
 
 
-def ask_again(stream_id: int) -> bytes:
-    return request(stream_id)
+async def ask_again(target: Target) -> str:
+    """Ask for ever, but wait for the answers."""
+    streams = itertools.count(1, 2)
+    batches = (b"".join(map(request, itertools.islice(streams, 50))) for _ in itertools.repeat(None))
+    return await (await Http2Intruder.open(target)).provoke(batches, pause=0.02)
 
 
 # --- Field sections
@@ -215,7 +218,7 @@ ATTACKS: Final = (
         "requests without end, above --max-requests-per-connection",
         HTTP2_CLEAR,
         ("max_requests_per_connection",),
-        on_each_stream(ask_again),
+        ask_again,
         options=("--max-requests-per-connection", "1000"),
     ),
     _attack("settings", "SETTINGS", _FRAMES, again(setting(INITIAL_WINDOW_SIZE, 65535))),
