@@ -28,6 +28,8 @@ from .peers import Peer, PeerProcess
 HERE: Final = Path(__file__).parent
 MEBIBYTE: Final = 1024 * 1024
 
+WARM_UP_SECONDS: Final = 0.3
+"""What a server does with its first requests, and never again, is no part of its rest."""
 REST_SECONDS: Final = 1.2
 ATTACKED_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 20.0
@@ -159,15 +161,17 @@ class Arena:
         async with self._quiet:
             footprint.settle_on(0, rank, pid)
             remains = await remains_of(target, server)
-            visiting = asyncio.ensure_future(self._visit(target, REST_SECONDS + ATTACKED_SECONDS))
-            await asyncio.sleep(REST_SECONDS)
+            resting = time.monotonic() + WARM_UP_SECONDS
+            before_attack = WARM_UP_SECONDS + REST_SECONDS
+            visiting = asyncio.ensure_future(self._visit(target, before_attack + ATTACKED_SECONDS))
+            await asyncio.sleep(before_attack)
             footprint.forget_peak(pid)
             before = footprint.resident(pid)
             began = time.monotonic()
             seconds = 0 if attack.waits else ATTACKED_SECONDS
             attacking = loop.run_in_executor(self._attackers, attack_for, attack.name, target, seconds)
             visits = await visiting
-            rest = Latency.of([visit for visit in visits if visit.began < began])
+            rest = Latency.of([visit for visit in visits if resting <= visit.began < began])
             attacked = Latency.of([visit for visit in visits if visit.began >= began])
             if not attack.waits:
                 await attacking
