@@ -282,7 +282,7 @@ async def test_messages_sent_before_the_answer_are_held_as_far_as_the_window(
     (connection,) = worker.connections
     (exchange,) = worker.dispatcher.running
     assert isinstance(exchange, WebSocketExchange)
-    held = len(connection._buffer) if isinstance(connection, Http1Connection) else len(exchange._early)
+    held = len(connection._buffer) if isinstance(connection, Http1Connection) else len(exchange._early or b"")
     assert 0 < held <= window + ONE_READ
 
     await call.accept()
