@@ -132,6 +132,9 @@ class Http1Connection(asyncio.Protocol):
             self._balance_reading()
             if len(data) >= _LARGE_READ:
                 self._read_on_later()
+        elif self._phase is Phase.CONTENT and not self._buffer and self._request.content.take(data):
+            self._take_content(data)
+            self._balance_reading()
         elif self._phase is not Phase.CLOSED and not self._read_alone(data):
             self._buffer += data
             if self._pump_due:

@@ -70,6 +70,10 @@ class FramedContent(ABC):
             StreamFault: With the status to answer.
         """
 
+    def take(self, data: bytes) -> bool:
+        """Take nothing: all content passes through h11."""
+        return False
+
     def read(self, buffer: bytearray) -> bytes:
         """Take from the front of the buffer what belongs to this content, and decode it; of many chunks, some.
 

@@ -148,6 +148,10 @@ class NoContent:
     remaining: Final = 0
     ended: Final = True
 
+    def take(self, data: bytes) -> bool:
+        """Take nothing."""
+        return False
+
     def read(self, buffer: bytearray) -> bytes:
         """Take nothing."""
         return b""
@@ -169,6 +173,14 @@ class PlainContent:
     def __init__(self, length: int) -> None:
         self.remaining = length
         self.ended = False
+
+    def take(self, data: bytes) -> bool:
+        """Take a whole read, if it is content and nothing else; of an upload that saves two copies."""
+        if len(data) > self.remaining:
+            return False
+        self.remaining -= len(data)
+        self.ended = not self.remaining
+        return True
 
     def read(self, buffer: bytearray) -> bytes:
         """Take from the front of the buffer what belongs to this content."""

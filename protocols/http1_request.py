@@ -22,6 +22,9 @@ class Content(Protocol):
     def ended(self) -> bool:
         """Whether its end has been read."""
 
+    def take(self, data: bytes) -> bool:
+        """Take a whole read, if it is content and nothing else, as it is; tell whether it was taken."""
+
     def read(self, buffer: bytearray) -> bytes:
         """Take from the front of the buffer what belongs to this content, and decode it.
 
