@@ -90,6 +90,17 @@ async def test_over_a_port_other_names_than_those_of_loopback_are_refused() -> N
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize(
+    "asked", ["/", "/healthz", "/readyz", "/metrics", "/status", "/connections", "/reload"]
+)
+async def test_nothing_of_it_is_on_the_addresses_of_the_clients(path: str, asked: str) -> None:
+    async with serving(hello, f"unix:{path}") as server, httpx.AsyncClient(trust_env=False) as someone:
+        for host in ("localhost", "admin", urlsplit(server.urls[0]).netloc):
+            for method in ("GET", "POST"):
+                answer = await someone.request(method, f"{server.urls[0]}{asked}", headers={"host": host})
+                assert answer.text == "hello", "the application's"
+
+
 # --- What it says
 
 

@@ -33,11 +33,11 @@ def renew(pair: Pair, name: str) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path, certificate: Pair) -> Iterator[ServerProcess]:
+def server(request: pytest.FixtureRequest, tmp_path: Path, certificate: Pair) -> Iterator[ServerProcess]:
+    """Two workers; a test may give more options."""
+    options = ("--workers", "2", *getattr(request, "param", ()))
     (tmp_path / "shop.py").write_text(APP)
-    with ServerProcess(
-        "shop:app", "--workers", "2", folder=tmp_path, certificate=certificate, quiet=True
-    ) as server:
+    with ServerProcess("shop:app", *options, folder=tmp_path, certificate=certificate, quiet=True) as server:
         server.wait_for("worker 1 (pid")
         server.wait_for("worker 2 (pid")
         yield server
@@ -81,6 +81,19 @@ async def test_a_rolling_restart_loses_no_request_and_no_message(
         await told(server, "2 workers were replaced")
         await http2.everybody_has_moved()
     assert http2.answered.keys() - old
+    assert set(talkers.closings) == {1012}
+
+
+@pytest.mark.parametrize("server", [("--max-requests", "2000")], indirect=True)
+async def test_recycling_among_workers_that_come_and_go_loses_no_request_and_no_message(
+    needs_tool: Callable[[str], str], server: ServerProcess
+) -> None:
+    async with load(needs_tool, server.url) as (talkers, _):
+        for number in (signal.SIGTTIN, signal.SIGHUP, signal.SIGTTOU):
+            server.send_signal(number)
+            await talkers.everybody_is_heard_again()
+        for nth in range(1, 4):
+            await told(server, "(--max-requests): replacing it", nth)
     assert set(talkers.closings) == {1012}
 
 

@@ -129,6 +129,6 @@ class Talkers:
             await asyncio.sleep(0.1)
 
 
-async def told(server: ServerProcess, text: str) -> str:
-    """Wait for a line of the log, while the load goes on."""
-    return await asyncio.to_thread(server.wait_for, text)
+async def told(server: ServerProcess, text: str, nth: int = 1) -> str:
+    """Wait for a line of the log, while the load goes on; see `ServerProcess.wait_for`."""
+    return await asyncio.to_thread(server.wait_for, text, nth)
