@@ -1,8 +1,14 @@
-"""What a line of the access log says: a format string, or JSON, made once into a function of an `Outcome`.
+"""What a line of the access log says: a format string, or JSON, made once into a function of `Outcome`s.
 
 The atoms are those of Gunicorn and Hypercorn, which have theirs from Apache, and a few of our own.
-Whatever a peer wrote is escaped. Whatever an application has done to its scope, there is a line: what
-cannot be told is "-", in JSON null.
+
+Each part of a line is an expression, and a format is compiled from those of its parts, as `dataclasses`
+compiles its methods: a line costs no call that could be spared. Two ways lead to it, with the same expressions:
+
+- quick: lines are made of what is there, and looked at together. If nothing in them has to be escaped, cut or
+  left out, as nearly always, they are what is written.
+- careful: part by part. Whatever a peer wrote is escaped. Whatever an application has done to its scope,
+  there is a line: what cannot be told is "-", in JSON null.
 """
 
 import base64
@@ -11,28 +17,30 @@ import functools
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, TypeAlias
 
-from .asgi import Fields, Scope
+from .asgi import Scope
 from .errors import ConfigError
-from .log import LONGEST_TEXT, escape, format_address, is_safe, shorten
+from .log import LONGEST_TEXT, escape, format_address, shorten
 from .outcome import Outcome
 from .request_ids import read_trace_id
 from .schema import nearest
 
 DEFAULT: Final = '%(client)s "%(r)s" %(s)s %(B)s %(duration)s'
 
-Describe: TypeAlias = Callable[[Outcome], str]
-"""Makes a line, without its end, of what became of a request."""
+Describe: TypeAlias = Callable[[Sequence[Outcome]], list[str]]
+"""Makes the lines, without their ends, of what became of some requests."""
 
-_Getter: TypeAlias = Callable[[Outcome], object]
 _UnixTimeAt: TypeAlias = Callable[[float], float]
+_Write: TypeAlias = Callable[[Any], str]
+_Names: TypeAlias = dict[str, Any]
 
 _ATOM: Final = re.compile(
     r"%(?:\((?:\{(?P<argument>[^{}]*)\})?(?P<name>\w*)\)[sd]|(?P<percent>%))|(?P<bad>%)"
 )
+_HARMLESS: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # as `log.escape` has it
 _TLS_VERSIONS: Final = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 # Those that the server speaks, by their names in the IANA registry; of any other, the number is told.
 _CIPHERS: Final = {
@@ -46,6 +54,80 @@ _CIPHERS: Final = {
     0xCCA8: "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
     0xCCA9: "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
 }
+# What expressions are made of, besides the functions below: the outcome, and what costs a little, made once a line.
+_MADE_ONCE: Final = {
+    "scope": "outcome.scope",
+    # Of a field that came twice, the first. `dict` itself would take twice as long.
+    "sent": "{name: value for name, value in reversed(outcome.scope['headers'])}",
+    "answered": "{name: value for name, value in reversed(outcome.fields)}",
+    "tls": "outcome.scope['extensions'].get('tls', no_tls)",
+}
+_NO_TLS: Final = {"tls_version": None, "cipher_suite": None}
+
+
+def _compile_lines(template: str, parts: Sequence[str], names: _Names) -> Describe:
+    """Make a function of outcomes.
+
+    Args:
+        template: A line, with a `%s` for each of its parts.
+        parts: Expressions.
+        names: What they may use.
+    """
+    once = "".join(
+        f" for {name} in ({value},)"
+        for name, value in _MADE_ONCE.items()
+        if any(re.search(rf"\b{name}\b", part) for part in parts)
+    )
+    values = "".join(f"{part}, " for part in parts)
+    source = f"lambda outcomes: [{template!r} % ({values}) for outcome in outcomes{once}]"
+    describe: Describe = eval(source, dict(names))  # noqa: S307 - of expressions in this module, and reprs
+    return describe
+
+
+def _compile(
+    template: str,
+    parts: Sequence[tuple[str, str]],
+    *,
+    quick: _Names,
+    careful: _Names,
+    is_sound: Callable[[str, int], bool],
+) -> Describe:
+    """Make a function of outcomes that goes the quick way, and the careful one where it has to.
+
+    Args:
+        template: A line, with a `%s` for each of its parts.
+        parts: Expressions, each with what stands there if it cannot be told.
+        quick: What they may use, as long as nothing has to be escaped or cut.
+        careful: The same, for anything.
+        is_sound: Whether the quick lines, here without anything between them, and so many, may be written.
+    """
+    make_lines = _compile_lines(template, [expression for expression, _ in parts], quick)
+    careful_parts = [(_compile_lines("%s", [expression], careful), missing) for expression, missing in parts]
+
+    def try_lines(outcomes: Sequence[Outcome]) -> list[str] | None:
+        try:
+            lines = make_lines(outcomes)
+            sound = max(map(len, lines)) <= LONGEST_TEXT and is_sound("".join(lines), len(lines))
+        except Exception:  # noqa: BLE001 - by now the scopes are the application's
+            return None
+        return lines if sound else None
+
+    def make_part(make: Describe, missing: str, outcome: Outcome) -> str:
+        try:
+            return make([outcome])[0]
+        except Exception:  # noqa: BLE001 - see above
+            return missing
+
+    def make_line(outcome: Outcome) -> str:
+        quick_line = try_lines([outcome])
+        if quick_line:
+            return quick_line[0]
+        return template % tuple([make_part(make, missing, outcome) for make, missing in careful_parts])
+
+    def describe(outcomes: Sequence[Outcome]) -> list[str]:
+        return try_lines(outcomes) or [make_line(outcome) for outcome in outcomes]
+
+    return describe
 
 
 def has_time(text: str) -> bool:
@@ -63,7 +145,8 @@ def compile_format(text: str, unix_time_at: _UnixTimeAt) -> Describe:
     Raises:
         ConfigError: There is no such atom.
     """
-    getters: list[_Getter] = []
+    parts: list[tuple[str, str]] = []
+    times: _Names = {"iso_time": _iso_time(unix_time_at)}
 
     def compile_atom(atom: re.Match[str]) -> str:
         if atom["percent"]:
@@ -73,42 +156,47 @@ def compile_format(text: str, unix_time_at: _UnixTimeAt) -> Describe:
             raise ConfigError(
                 f"--access-log-format: {where!r} is no atom; write one like %(h)s, and %% for a percent sign"
             )
-        getters.append(_getter(atom["name"], atom["argument"], unix_time_at))
+        name, argument = atom["name"], atom["argument"]
+        if name == "t":
+            expression = f"time_{len(times)}(outcome.ended_at)"
+            times[f"time_{len(times)}"] = _strftime(argument or _APACHE_TIME, unix_time_at)
+        else:
+            expression = _expression(name, argument)
+        parts.append((expression, "-"))
         return "%s"
 
     template = _ATOM.sub(compile_atom, text)
-
-    def describe(outcome: Outcome) -> str:
-        try:
-            return template % tuple([get(outcome) for get in getters])
-        except Exception:  # noqa: BLE001 - by now the scope is the application's
-            return template % tuple([_guarded(get, outcome) for get in getters])
-
-    return describe
-
-
-def _guarded(get: _Getter, outcome: Outcome) -> object:
-    try:
-        return get(outcome)
-    except Exception:  # noqa: BLE001 - see above
-        return "-"
+    ours = _odd_in(template % (("",) * len(parts)))
+    return _compile(
+        template,
+        parts,
+        quick=_QUICK | times,
+        careful=_CAREFUL | times,
+        is_sound=lambda lines, count: _odd_in(lines) == ours * count,
+    )
 
 
-def _getter(name: str, argument: str | None, unix_time_at: _UnixTimeAt) -> _Getter:
+def _odd_in(text: str) -> bytes:
+    """Return what is to be escaped where a peer has written it; `isprintable` and the like take four times as long."""
+    return text.encode().translate(None, _HARMLESS)
+
+
+def _expression(name: str, argument: str | None) -> str:
     if argument is not None:
         if name in _WITH_ARGUMENT:
-            return _WITH_ARGUMENT[name](argument, unix_time_at)
-        known = ", ".join(f"%({{...}}{each})s" for each in _WITH_ARGUMENT)
+            return _WITH_ARGUMENT[name](argument)
+        known = ", ".join(f"%({{...}}{each})s" for each in (*_WITH_ARGUMENT, "t"))
         raise ConfigError(f"--access-log-format: there is no %({{{argument}}}{name})s; there are {known}")
-    if name in _TIMES:
-        return _TIMES[name](unix_time_at)
     if name in _ATOMS:
         return _ATOMS[name]
-    meant = nearest(name, [*_ATOMS, *_TIMES]) or "; docs/logging.md lists them"
+    meant = nearest(name, [*_ATOMS, "t"]) or "; docs/logging.md lists them"
     raise ConfigError(f"--access-log-format: there is no atom %({name})s{meant}")
 
 
 # ---------------------------------------------------------------------- time
+
+_APACHE_TIME: Final = "[%d/%b/%Y:%H:%M:%S %z]"
+_THOUSANDTHS: Final = tuple(f".{number:03d}" for number in range(1000))
 
 
 def _by_second(write: Callable[[int], str]) -> Callable[[float], str]:
@@ -129,20 +217,28 @@ def local_time(pattern: str) -> Callable[[float], str]:
     return _by_second(lambda second: time.strftime(pattern, time.localtime(second)))
 
 
-def _strftime(pattern: str, unix_time_at: _UnixTimeAt) -> _Getter:
+def _strftime(pattern: str, unix_time_at: _UnixTimeAt) -> Callable[[float], str]:
     write = local_time(pattern)
-    return lambda outcome: write(unix_time_at(outcome.ended_at))
+    return lambda moment: write(unix_time_at(moment))
 
 
-def _iso_time(unix_time_at: _UnixTimeAt) -> Callable[[Outcome], str]:
-    """Return a getter of the time in UTC, with milliseconds (RFC 3339)."""
-    write = _by_second(lambda second: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+def _iso_time(unix_time_at: _UnixTimeAt) -> Callable[[float], str]:
+    """Return a function of a moment that says the time in UTC, with milliseconds (RFC 3339)."""
+    known, text = -1, ""
 
-    def get(outcome: Outcome) -> str:
-        seconds = unix_time_at(outcome.ended_at)
-        return f"{write(seconds)}.{int(seconds % 1 * 1000):03d}Z"
+    def read(moment: float) -> str:
+        nonlocal known, text
+        seconds = unix_time_at(moment)
+        if (second := int(seconds)) != known:
+            known, text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{text}{_THOUSANDTHS[int((seconds - second) * 1000)]}Z"
 
-    return get
+    return read
+
+
+@functools.lru_cache(4096)  # few answers take long, and a number with a point takes long to write
+def _milliseconds(tenths: int) -> str:
+    return f"{tenths / 10:.1f}ms"
 
 
 # ---------------------------------------------------------------------- who asked for what
@@ -153,53 +249,39 @@ def _address(address: Any) -> str:
     return escape(format_address(address))  # middleware may have put anything there
 
 
-def _client(outcome: Outcome) -> str:
-    address = outcome.scope["client"]
-    return _address(tuple(address)) if address else "-"
-
-
-def _host(outcome: Outcome) -> str:
-    address = outcome.scope["client"]
+@functools.lru_cache(1024)
+def _host(address: Any) -> str:
     return escape(address[0]) if address else "-"
 
 
-def _method(outcome: Outcome) -> str:
-    return escape(_method_of(outcome.scope))
+def _of_tuple(write: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Let middleware put a list in the place of an address."""
+    return lambda address: write(tuple(address or ()) or None)
 
 
-def _method_of(scope: Scope) -> str:
+def _method(scope: Scope) -> str:
     """Return the method; a websocket scope has none: it was a GET (RFC 6455, 4.1) or a CONNECT (RFC 8441, 4)."""
     method: str | None = scope.get("method")
     return method or ("GET" if scope["http_version"] == "1.1" else "CONNECT")
 
 
-def _request_line(outcome: Outcome) -> str:
-    scope = outcome.scope
-    method, target, query = scope.get("method"), scope["raw_path"], scope["query_string"]
-    if query:
-        target = target + b"?" + query
-    line = f"{method or _method_of(scope)} {target.decode('latin-1')} HTTP/{scope['http_version']}"
-    if is_safe(line) and len(line) <= LONGEST_TEXT:
-        return line
-    target = escape(target.decode("latin-1"))
-    return f"{escape(_method_of(scope))} {target} HTTP/{escape(scope['http_version'])}"
+def _request_line(scope: Scope) -> str:
+    target = scope["raw_path"].decode()
+    if query := scope["query_string"]:
+        target = f"{target}?{query.decode()}"
+    return f"{scope.get('method') or _method(scope)} {target} HTTP/{scope['http_version']}"
 
 
-def _path(outcome: Outcome) -> str:
-    return escape(outcome.scope["raw_path"].decode("latin-1"))
+def _escaped_request_line(scope: Scope) -> str:
+    target = scope["raw_path"]
+    if query := scope["query_string"]:
+        target += b"?" + query
+    return f"{escape(_method(scope))} {_escaped(target)} HTTP/{escape(scope['http_version'])}"
 
 
-def _query(outcome: Outcome) -> str:
-    return escape(outcome.scope["query_string"].decode("latin-1"))
-
-
-def _protocol(outcome: Outcome) -> str:
-    return escape(f"HTTP/{outcome.scope['http_version']}")
-
-
-def _user(outcome: Outcome) -> str:
+def _user(credentials: bytes) -> str:
     """Return the name of HTTP Basic authentication (RFC 7617), whoever may have checked it."""
-    scheme, _, token = (_find(outcome.scope["headers"], b"authorization") or b"").partition(b" ")
+    scheme, _, token = credentials.partition(b" ")
     if scheme.lower() != b"basic":
         return "-"
     try:
@@ -209,161 +291,201 @@ def _user(outcome: Outcome) -> str:
     return escape(name.decode(errors="replace")) or "-"
 
 
-def _find(fields: Fields, name: bytes) -> bytes | None:
-    for each, value in fields:
-        if each == name:
-            return value
-    return None
+def _escaped(value: bytes) -> str:
+    return escape(value.decode("latin-1"))
 
 
-def _text(value: bytes | None) -> str:
-    return "-" if value is None else escape(value.decode("latin-1"))
+def _tls_version(number: int) -> str:
+    return _TLS_VERSIONS.get(number) or str(number)
 
 
-def _request_field(name: str, _: _UnixTimeAt | None = None) -> _Getter:
-    key = name.lower().encode()
-    return lambda outcome: _text(_find(outcome.scope["headers"], key))
+def _cipher(number: int) -> str:
+    return _CIPHERS.get(number) or str(number)
 
 
-def _answer_field(name: str, _: _UnixTimeAt) -> _Getter:
-    key = name.lower().encode()
-    return lambda outcome: _text(_find(outcome.fields, key))
+def _or_dash(write: Callable[[int], str]) -> Callable[[int | None], str]:
+    return lambda number: "-" if number is None else write(number)
 
 
-def _variable(name: str, _: _UnixTimeAt) -> _Getter:
-    value = os.environ.get(name, "-")
-    return lambda _: value
+def _field(name: str) -> str:
+    return f"text(sent.get({name.lower().encode()!r}, b'-'))"
 
 
-def _trace_id(outcome: Outcome) -> str | None:
-    return read_trace_id(_find(outcome.scope["headers"], b"traceparent"))
-
-
-# ---------------------------------------------------------------------- how it was carried
-
-
-def _tls_version(outcome: Outcome) -> str | None:
-    tls = outcome.scope["extensions"].get("tls")
-    return tls and (_TLS_VERSIONS.get(tls["tls_version"]) or str(tls["tls_version"]))
-
-
-def _cipher(outcome: Outcome) -> str | None:
-    tls = outcome.scope["extensions"].get("tls")
-    return tls and (_CIPHERS.get(tls["cipher_suite"]) or str(tls["cipher_suite"]))
-
-
-# ---------------------------------------------------------------------- what became of it
-
-
-def _seconds(scale: float, pattern: str) -> _Getter:
-    def get(outcome: Outcome) -> str:
-        seconds = outcome.seconds
-        return "-" if seconds is None else pattern % (seconds * scale)
-
-    return get
-
-
-_ATOMS: Final[dict[str, _Getter]] = {
-    "h": _host,
-    "l": lambda _: "-",
-    "u": _user,
-    "r": _request_line,
-    "m": _method,
-    "U": _path,
-    "q": _query,
-    "H": _protocol,
-    "s": lambda outcome: outcome.status or "-",
-    "B": lambda outcome: outcome.length,
-    "b": lambda outcome: outcome.length or "-",
-    "f": _request_field("referer"),
-    "a": _request_field("user-agent"),
-    "T": _seconds(1, "%d"),
-    "M": _seconds(1000, "%d"),
-    "D": _seconds(1_000_000, "%d"),
-    "L": _seconds(1, "%.6f"),
-    "p": lambda _: os.getpid(),
-    "client": _client,
-    "scheme": lambda outcome: escape(outcome.scope["scheme"]),
-    "type": lambda outcome: escape(outcome.scope["type"]),
-    "stream": lambda outcome: outcome.stream_id or "-",
-    "tls": lambda outcome: _tls_version(outcome) or "-",
-    "cipher": lambda outcome: _cipher(outcome) or "-",
-    "id": _request_field("x-request-id"),
-    "trace": lambda outcome: _trace_id(outcome) or "-",
-    "duration": _seconds(1000, "%.1fms"),
+# What a peer or an application wrote passes through `text` or `word`, or a function of its own.
+_ATOMS: Final = {
+    "h": "host(scope['client'])",
+    "l": "'-'",
+    "u": "user(sent.get(b'authorization', b''))",
+    "r": "request_line(scope)",
+    "m": "word(method(scope))",
+    "U": "text(scope['raw_path'])",
+    "q": "text(scope['query_string'])",
+    "H": "word('HTTP/' + scope['http_version'])",
+    "s": "outcome.status or '-'",
+    "B": "outcome.length",
+    "b": "outcome.length or '-'",
+    "f": _field("referer"),
+    "a": _field("user-agent"),
+    "T": "int(outcome.seconds)",
+    "M": "int(outcome.seconds * 1000)",
+    "D": "int(outcome.seconds * 1_000_000)",
+    "L": "format(outcome.seconds, '.6f')",
+    "p": "getpid()",
+    "client": "address(scope['client'])",
+    "time": "iso_time(outcome.ended_at)",
+    "scheme": "word(scope['scheme'])",
+    "type": "word(scope['type'])",
+    "stream": "outcome.stream_id or '-'",
+    "tls": "tls_version(tls['tls_version'])",
+    "cipher": "cipher(tls['cipher_suite'])",
+    "id": _field("x-request-id"),
+    "trace": "trace_id(sent.get(b'traceparent')) or '-'",
+    "duration": "milliseconds(int(outcome.seconds * 10_000 + 0.5))",
 }
-_TIMES: Final[dict[str, Callable[[_UnixTimeAt], _Getter]]] = {
-    "t": functools.partial(_strftime, "[%d/%b/%Y:%H:%M:%S %z]"),
-    "time": _iso_time,
+_WITH_ARGUMENT: Final[dict[str, Callable[[str], str]]] = {
+    "i": _field,
+    "o": lambda name: f"text(answered.get({name.lower().encode()!r}, b'-'))",
+    "e": lambda name: repr(os.environ.get(name, "-")),
 }
-_WITH_ARGUMENT: Final[dict[str, Callable[[str, _UnixTimeAt], _Getter]]] = {
-    "i": _request_field,
-    "o": _answer_field,
-    "e": _variable,
-    "t": _strftime,
+_QUICK: Final[_Names] = {
+    "address": _address,
+    "cipher": _or_dash(_cipher),
+    "getpid": os.getpid,
+    "host": _host,
+    "method": _method,
+    "milliseconds": _milliseconds,
+    "no_tls": _NO_TLS,
+    "request_line": _request_line,
+    "text": bytes.decode,
+    "tls_version": _or_dash(_tls_version),
+    "trace_id": read_trace_id,
+    "user": _user,
+    "word": str,
+}
+_CAREFUL: Final[_Names] = _QUICK | {
+    "address": _of_tuple(_address),
+    "host": _of_tuple(_host),
+    "request_line": _escaped_request_line,
+    "text": _escaped,
+    "word": escape,
 }
 
 # ---------------------------------------------------------------------- JSON
 
+# Each with its expression, and with what stands there if it cannot be told. What is the same in most lines is
+# made together, and remembered. Here as well, a peer's words pass through a function.
+_JSON: Final = (
+    ('"time": "%s"', _ATOMS["time"], ""),
+    ('"client": %s', "client(scope['client'])", "null"),
+    ('"method": %s', "word(scope.get('method') or method(scope))", "null"),
+    ('"path": %s', "quote(text(scope['raw_path']))", "null"),
+    ('"query": %s', "quote(text(scope['query_string']))", "null"),
+    (
+        '"protocol": %s',
+        "carried(scope.get('http_version'), scope.get('type'), scope.get('scheme'))",
+        'null, "type": null, "scheme": null',
+    ),
+    ('"status": %s', "outcome.status or 'null'", "null"),
+    ('"bytes": %s', "outcome.length", "null"),
+    ('"duration_ms": %s', "milliseconds(int(outcome.seconds * 1_000_000 + 0.5))", "null"),
+    ('"stream": %s', "outcome.stream_id or 'null'", "null"),
+    ('"tls": %s', "secured(tls['tls_version'], tls['cipher_suite'])", 'null, "cipher": null'),
+    (
+        '"host": %s',
+        "sent_by(sent.get(b'host'), sent.get(b'user-agent'), sent.get(b'referer'))",
+        'null, "user_agent": null, "referer": null',
+    ),
+    ('"request_id": %s', "field(sent.get(b'x-request-id'))", "null"),
+    ('"trace_id": %s', "trace_id(sent.get(b'traceparent'))", "null"),
+)
+
 
 def json_format(unix_time_at: _UnixTimeAt) -> Describe:
-    """Return a function that makes one JSON object of an outcome, always with the same members."""
-    iso_time = _iso_time(unix_time_at)
-    members: dict[str, _Getter] = {
-        "client": lambda outcome: quote(_client(outcome)),
-        "method": lambda outcome: quote(shorten(_method_of(outcome.scope))),
-        "path": lambda outcome: _quoted(outcome.scope["raw_path"]),
-        "query": lambda outcome: _quoted(outcome.scope["query_string"]),
-        "protocol": lambda outcome: quote(f"HTTP/{outcome.scope['http_version']}"),
-        "type": lambda outcome: quote(outcome.scope["type"]),
-        "scheme": lambda outcome: quote(outcome.scope["scheme"]),
-        "status": lambda outcome: outcome.status or "null",
-        "bytes": lambda outcome: outcome.length,
-        "duration_ms": lambda outcome: "null" if outcome.seconds is None else f"{outcome.seconds * 1000:.3f}",
-        "stream": lambda outcome: outcome.stream_id or "null",
-        "tls": lambda outcome: _quoted_or_null(_tls_version(outcome)),
-        "cipher": lambda outcome: _quoted_or_null(_cipher(outcome)),
-    }
-    fields = {
-        b"host": "host",
-        b"user-agent": "user_agent",
-        b"referer": "referer",
-        b"x-request-id": "request_id",
-    }
-    start = f'{{"time": "%s", {", ".join(f"{quote(name)}: %s" for name in members)}'
-    end = "".join(f", {quote(name)}: %s" for name in fields.values()) + ', "trace_id": %s}'
-    getters = list(members.values())
-
-    def read_fields(outcome: Outcome) -> Iterator[str]:
-        found = {name: value for name, value in reversed(outcome.scope["headers"]) if name in fields}
-        for name in fields:
-            yield _quoted(found[name]) if name in found else "null"
-        yield _quoted_or_null(_trace_id(outcome))
-
-    def describe(outcome: Outcome) -> str:
-        try:
-            told = [get(outcome) for get in getters]
-        except Exception:  # noqa: BLE001 - by now the scope is the application's
-            told = [_guarded_json(get, outcome) for get in getters]
-        try:
-            said = tuple(read_fields(outcome))
-        except Exception:  # noqa: BLE001 - likewise, or the head could not be read
-            said = ("null",) * (len(fields) + 1)
-        return (start + end) % (iso_time(outcome), *told, *said)
-
-    return describe
+    """Return a function that makes one JSON object of each outcome, always with the same members."""
+    times = {"iso_time": _iso_time(unix_time_at)}
+    return _compile(
+        f"{{{', '.join(template for template, _, _ in _JSON)}}}",
+        [(expression, missing) for _, expression, missing in _JSON],
+        quick=_JSON_QUICK | times,
+        careful=_JSON_CAREFUL | times,
+        is_sound=lambda lines, _: "\\" not in lines and "\x7f" not in lines,
+    )
 
 
-def _guarded_json(get: _Getter, outcome: Outcome) -> object:
-    try:
-        return get(outcome)
-    except Exception:  # noqa: BLE001 - see above
+def _carried(write: _Write) -> Callable[[str | None, str, str], str]:
+    return lambda version, kind, scheme: (
+        f'{write(version and "HTTP/" + version)}, "type": {write(kind)}, "scheme": {write(scheme)}'
+    )
+
+
+def _sent_by(write: _Write) -> Callable[[bytes, bytes, bytes], str]:
+    return lambda host, agent, referer: (
+        f'{write(host)}, "user_agent": {write(agent)}, "referer": {write(referer)}'
+    )
+
+
+@functools.lru_cache(256)
+def _secured(version: int | None, cipher: int | None) -> str:
+    if version is None or cipher is None:
+        return 'null, "cipher": null'
+    return f'{quote(_tls_version(version))}, "cipher": {quote(_cipher(cipher))}'
+
+
+def _remembered(write: Callable[..., str]) -> Callable[..., str]:
+    """Return a function that remembers a few of its results; of what is long none, for that is memory."""
+
+    @functools.lru_cache(256)
+    def read(*values: Any) -> str:
+        text = write(*values)
+        if len(text) > LONGEST_TEXT:
+            raise ValueError
+        return text
+
+    return read
+
+
+def _quoted(text: str | None) -> str:
+    if text is None:
         return "null"
+    return quote(shorten(text)).replace("\x7f", "\\u007f")  # `quote` takes it for harmless
 
 
-def _quoted(value: bytes) -> str:
-    return quote(shorten(value).decode("latin-1"))
+def _quoted_field(value: bytes | None) -> str:
+    return "null" if value is None else _quoted(value.decode("latin-1"))
 
 
-def _quoted_or_null(text: str | None) -> str:
-    return "null" if text is None else quote(text)
+def _quick_field(value: bytes | None) -> str:
+    return "null" if value is None else quote(value.decode())
+
+
+def _json_milliseconds(microseconds: int) -> str:
+    return f"{microseconds // 1000}{_THOUSANDTHS[microseconds % 1000]}"
+
+
+def _json_trace_id(traceparent: bytes | None) -> str:
+    return _quoted(read_trace_id(traceparent) if traceparent else None)
+
+
+_JSON_CAREFUL: Final[_Names] = {
+    "carried": _carried(_quoted),
+    "client": lambda address: quote(_of_tuple(_address)(address)),
+    "field": _quoted_field,
+    "method": _method,
+    "milliseconds": _json_milliseconds,
+    "no_tls": _NO_TLS,
+    "quote": _quoted,
+    "secured": _secured,
+    "sent_by": _sent_by(_quoted_field),
+    "text": lambda value: value.decode("latin-1"),
+    "trace_id": _json_trace_id,
+    "word": _quoted,
+}
+_JSON_QUICK: Final[_Names] = _JSON_CAREFUL | {
+    "carried": _remembered(_carried(_quoted)),
+    "client": _remembered(lambda address: quote(_address(address))),
+    "field": _quick_field,
+    "quote": quote,
+    "sent_by": _remembered(_sent_by(_quick_field)),
+    "text": bytes.decode,
+    "word": _remembered(_quoted),
+}

@@ -66,7 +66,7 @@ class AccessLog:
                 self._due = True
                 self._loop.call_later(_BATCH_SECONDS, self._flush_in_time)
         else:
-            access_log.info("%s", self._describe(outcome))
+            access_log.info("%s", *self._describe([outcome]))
 
     def _flush_in_time(self) -> None:
         self._due = False
@@ -77,7 +77,7 @@ class AccessLog:
         outcomes, self._outcomes = self._outcomes, []
         if not outcomes:
             return
-        lines = [self._describe(outcome) for outcome in outcomes]
+        lines = self._describe(outcomes)
         terminal = terminal_of(access_log)
         if self._file is not None:
             self._write(self._file, lines, coloured=False)

@@ -3,7 +3,6 @@
 import json
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -43,7 +42,13 @@ def unix_time_at(moment: float) -> float:
 
 
 def line(text: str, outcome: Outcome = OUTCOME) -> str:
-    return compile_format(text, unix_time_at)(outcome)
+    (made,) = compile_format(text, unix_time_at)([outcome])
+    return made
+
+
+def json_line(outcome: Outcome) -> str:
+    (made,) = json_format(unix_time_at)([outcome])
+    return made
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_the_combined_format_of_apache_is_what_its_readers_expect() -> None:
 def test_a_request_without_an_answer_has_no_status() -> None:
     outcome = replace(OUTCOME, status=0, length=0)
     assert line("%(s)s %(B)s %(b)s", outcome) == "- 0 -"
-    assert json.loads(json_format(unix_time_at)(outcome))["status"] is None
+    assert json.loads(json_line(outcome))["status"] is None
 
 
 @pytest.mark.parametrize(("version", "method"), [("1.1", "GET"), ("2", "CONNECT")])
@@ -109,7 +114,7 @@ def test_a_websocket_has_the_method_of_its_handshake(version: str, method: str) 
     scope |= {"type": "websocket", "http_version": version}
     outcome = replace(OUTCOME, scope=scope)
     assert line("%(type)s %(r)s", outcome) == f"websocket {method} /a%20b?q=1 HTTP/{version}"
-    assert json.loads(json_format(unix_time_at)(outcome))["method"] == method
+    assert json.loads(json_line(outcome))["method"] == method
 
 
 @pytest.mark.parametrize(
@@ -130,8 +135,10 @@ def test_a_user_is_who_authenticates_by_a_name(credentials: bytes, name: str) ->
 
 def test_the_time_is_that_of_each_line() -> None:
     describe = compile_format("%(time)s %({%S}t)s", unix_time_at)
-    assert describe(OUTCOME) == "2025-11-22T07:54:17.123Z 17"
-    assert describe(replace(OUTCOME, ended_at=1.5)) == "2025-11-22T07:54:18.623Z 18"
+    assert describe([OUTCOME, replace(OUTCOME, ended_at=1.5)]) == [
+        "2025-11-22T07:54:17.123Z 17",
+        "2025-11-22T07:54:18.623Z 18",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,7 @@ def test_an_unknown_atom_is_refused(text: str, complaint: str) -> None:
 
 
 def test_json_has_every_member_each_time() -> None:
-    told = json.loads(json_format(unix_time_at)(OUTCOME))
+    told = json.loads(json_line(OUTCOME))
     assert told == {
         "time": "2025-11-22T07:54:17.123Z",
         "client": "[2001:db8::1]:4711",
@@ -183,7 +190,7 @@ def test_json_has_every_member_each_time() -> None:
         "request_id": "abc-1",
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     }
-    unread = json.loads(json_format(unix_time_at)(UNREAD))
+    unread = json.loads(json_line(UNREAD))
     assert unread.keys() == told.keys()
     assert {name for name, value in unread.items() if value is not None} == {
         "time", "client", "scheme", "status", "bytes"
@@ -204,15 +211,41 @@ def test_no_scope_keeps_a_line_from_being_one_line_of_printable_text(
     scope: Scope, path: bytes, agent: bytes
 ) -> None:
     outcomes = [
+        OUTCOME,
         replace(OUTCOME, scope=scope),
         replace(OUTCOME, scope=SCOPE | {"raw_path": path, "headers": [(b"user-agent", agent)]}),
+        UNREAD,
     ]
-    for outcome in outcomes:
-        for text in (line(EVERYTHING, outcome), json_format(unix_time_at)(outcome)):
-            assert text.isascii()
-            assert text.isprintable()
-        told: dict[str, Any] = json.loads(json_format(unix_time_at)(outcome))
-        assert len(told) == 19
+    lines = compile_format(EVERYTHING, unix_time_at)(outcomes)
+    objects = json_format(unix_time_at)(outcomes)
+    assert all(text.isascii() and text.isprintable() for text in lines + objects)
+    assert all(len(json.loads(text)) == 19 for text in objects)
+    assert lines == [line(EVERYTHING, outcome) for outcome in outcomes], "whatever its neighbours are"
+    assert objects == [json_line(outcome) for outcome in outcomes]
+
+
+ODD = replace(OUTCOME, scope=SCOPE | {"raw_path": b'/"\x7f'})
+
+
+@pytest.mark.parametrize("outcome", [OUTCOME, UNREAD])
+@pytest.mark.parametrize(
+    "atom", ["h", "u", "m", "q", "H", "s", "b", "f", "T", "L", "client", "tls", "cipher", "trace", "duration"]
+)
+def test_a_line_in_which_something_is_escaped_says_the_rest_as_any_other(outcome: Outcome, atom: str) -> None:
+    odd = replace(outcome, scope=outcome.scope | {"raw_path": b'/"\x7f'})
+    assert line(f"%(U)s %({atom})s", odd) == rf"/\x22\x7f {line(f'%({atom})s', outcome)}"
+
+
+def test_an_object_in_which_something_is_escaped_says_the_rest_as_any_other() -> None:
+    assert json.loads(json_line(ODD)) == json.loads(json_line(OUTCOME)) | {"path": '/"\x7f'}
+    assert r'"/\"\u007f"' in json_line(ODD)
+
+
+@pytest.mark.parametrize("text", ['"%(U)s" \\ %%', "%(U)s\t%(s)s", "%(U)s für alle"])
+def test_what_the_operator_has_written_is_not_escaped(text: str) -> None:
+    own = text.replace("%(s)s", "201").replace("%%", "%")
+    assert line(text) == own.replace("%(U)s", "/a%20b")
+    assert line(text, ODD) == own.replace("%(U)s", r"/\x22\x7f")
 
 
 def test_a_request_line_cannot_forge_another_and_is_cut() -> None:
