@@ -61,6 +61,7 @@ _MADE_ONCE: Final = {
     "sent": "{name: value for name, value in reversed(outcome.scope['headers'])}",
     "answered": "{name: value for name, value in reversed(outcome.fields)}",
     "tls": "outcome.scope['extensions'].get('tls', no_tls)",
+    "microseconds": "int(outcome.seconds * 1_000_000 + 0.5)",
 }
 _NO_TLS: Final = {"tls_version": None, "cipher_suite": None}
 
@@ -387,7 +388,7 @@ _JSON: Final = (
     ),
     ('"status": %s', "outcome.status or 'null'", "null"),
     ('"bytes": %s', "outcome.length", "null"),
-    ('"duration_ms": %s', "milliseconds(int(outcome.seconds * 1_000_000 + 0.5))", "null"),
+    ('"duration_ms": %s', "f'{microseconds // 1000}{thousandths[microseconds % 1000]}'", "null"),
     ('"stream": %s', "outcome.stream_id or 'null'", "null"),
     ('"tls": %s', "secured(tls['tls_version'], tls['cipher_suite'])", 'null, "cipher": null'),
     (
@@ -395,8 +396,8 @@ _JSON: Final = (
         "sent_by(sent.get(b'host'), sent.get(b'user-agent'), sent.get(b'referer'))",
         'null, "user_agent": null, "referer": null',
     ),
-    ('"request_id": %s', "field(sent.get(b'x-request-id'))", "null"),
-    ('"trace_id": %s', "trace_id(sent.get(b'traceparent'))", "null"),
+    ('"request_id": %s', "field(sent[b'x-request-id']) if b'x-request-id' in sent else 'null'", "null"),
+    ('"trace_id": %s', "trace_id(sent[b'traceparent']) if b'traceparent' in sent else 'null'", "null"),
 )
 
 
@@ -458,26 +459,18 @@ def _quick_field(value: bytes | None) -> str:
     return "null" if value is None else quote(value.decode())
 
 
-def _json_milliseconds(microseconds: int) -> str:
-    return f"{microseconds // 1000}{_THOUSANDTHS[microseconds % 1000]}"
-
-
-def _json_trace_id(traceparent: bytes | None) -> str:
-    return _quoted(read_trace_id(traceparent) if traceparent else None)
-
-
 _JSON_CAREFUL: Final[_Names] = {
     "carried": _carried(_quoted),
     "client": lambda address: quote(_of_tuple(_address)(address)),
     "field": _quoted_field,
     "method": _method,
-    "milliseconds": _json_milliseconds,
     "no_tls": _NO_TLS,
     "quote": _quoted,
     "secured": _secured,
     "sent_by": _sent_by(_quoted_field),
     "text": lambda value: value.decode("latin-1"),
-    "trace_id": _json_trace_id,
+    "thousandths": _THOUSANDTHS,
+    "trace_id": lambda traceparent: _quoted(read_trace_id(traceparent)),
     "word": _quoted,
 }
 _JSON_QUICK: Final[_Names] = _JSON_CAREFUL | {

@@ -16,6 +16,7 @@ import h2.connection
 import h2.events
 import pytest
 
+from alphorn.core.access_log import AccessLog
 from alphorn.core.asgi import Application, Receive, Scope, Send
 from alphorn.core.clock import Clock
 from alphorn.core.config import Config
@@ -34,7 +35,7 @@ EAGER: Final = sys.version_info >= (3, 12)
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
-    """Counts what somebody asks of the loop."""
+    """Counts what somebody asks of the loop. Its time stands still, so that no timer rings."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -51,6 +52,9 @@ class CountingLoop(asyncio.SelectorEventLoop):
     def call_at(self, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:  # type: ignore[override]
         self.asked["timer"] += 1
         return super().call_at(*args, **kwargs)
+
+    def time(self) -> float:
+        return 0.0
 
     def create_future(self) -> asyncio.Future[Any]:
         self.asked["future"] += 1
@@ -161,7 +165,13 @@ class Bench:
     """
 
     def __init__(
-        self, loop: CountingLoop, application: Application, wire_class: type[Wire], *, counted: bool
+        self,
+        loop: CountingLoop,
+        application: Application,
+        wire_class: type[Wire],
+        *,
+        counted: bool,
+        logged: Path | None,
     ) -> None:
         self.tasks: list[asyncio.Task[Any] | None] = []
 
@@ -179,7 +189,14 @@ class Bench:
             open_handshake,
             metrics=Metrics(clock) if counted else None,
         )
+        if logged is not None:
+            log = AccessLog(Config(access_log_file=str(logged)), clock)
+            self._worker.observers.append(log.observe)
+            self.close = log.close
         self.wire: Wire = wire_class(self._worker, self._transport)
+
+    def close(self) -> None:
+        """Let go of the log, if there is one."""
 
     async def cost(self, data: bytes, answers: int = 1) -> Counter[str]:
         """Feed one read of the socket, wait for the answers, and return what it took.
@@ -218,14 +235,18 @@ def measure(
     scenario: Callable[[Bench], Coroutine[Any, Any, Counter[str]]],
     *,
     counted: bool = False,
+    logged: Path | None = None,
 ) -> Counter[str]:
-    """Run a scenario on a bench in a counting loop; `counted`, as with `--admin-bind`."""
+    """Run a scenario on a bench in a counting loop; `counted`, as with `--admin-bind`; `logged`, to a file."""
     loop = CountingLoop()
 
     async def main() -> Counter[str]:
-        bench = Bench(loop, application, wire_class, counted=counted)
-        await bench.cost(bench.wire.request("GET"))  # the first request of a connection may cost more
-        return await scenario(bench)
+        bench = Bench(loop, application, wire_class, counted=counted, logged=logged)
+        try:
+            await bench.cost(bench.wire.request("GET"))  # the first request of a connection may cost more
+            return await scenario(bench)
+        finally:
+            bench.close()
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(main())
@@ -271,6 +292,27 @@ def test_a_get_that_is_counted_for_the_operator_is_no_more(wire_class: type[Wire
 
     del cost["callback"]
     assert cost == Counter(write=1, task=1)
+
+
+@WIRES
+def test_a_get_that_is_logged_is_no_more_and_its_line_waits_for_others(
+    wire_class: type[Wire], tmp_path: Path
+) -> None:
+    file = tmp_path / "access.log"
+
+    async def twenty(bench: Bench) -> Counter[str]:
+        asked = Counter[str]()
+        for _ in range(20):
+            asked += await bench.cost(bench.wire.request("GET"))
+        assert not file.read_text()
+        return asked
+
+    cost = measure(hello, wire_class, twenty, logged=file)
+    del cost["callback"]
+    assert cost == Counter(write=20, task=20), (
+        "the first line of a batch asks for a timer, the others for nothing"
+    )
+    assert file.read_text().count('"GET / HTTP/') == 21
 
 
 @WIRES
