@@ -92,7 +92,21 @@ class WorkerProcess:
     async def start(
         cls, number: int, orders: Message, listeners: Listeners, clock: Clock, folder: Path | None = None
     ) -> Self:
-        """Start one, in a folder or else in the working directory."""
+        """Start one, in a folder or else in the working directory.
+
+        Raises:
+            WorkersFailed: The system refuses, or the folder or the interpreter is not there just now.
+        """
+        try:
+            return await cls._start(number, orders, listeners, clock, folder)
+        except OSError as error:
+            what = f": {error.filename}" if error.filename else ""
+            raise WorkersFailed(f"worker {number} cannot be started: {error.strerror}{what}") from error
+
+    @classmethod
+    async def _start(
+        cls, number: int, orders: Message, listeners: Listeners, clock: Clock, folder: Path | None
+    ) -> Self:
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         try:

@@ -442,6 +442,25 @@ def test_a_development_certificate_and_redirects_are_the_same_for_all_workers(fo
 # --- New code
 
 
+def test_a_folder_that_is_missing_for_a_while_does_not_end_the_service(folder: Path) -> None:
+    release, elsewhere = folder / "release", folder / "elsewhere"
+    release.mkdir()
+    (folder / "shop.py").rename(release / "shop.py")
+    with start(folder, "--chdir", "release") as server:
+        release.rename(elsewhere)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for(
+            "the rolling restart is given up at worker 1, and the workers that serve stay: worker 1 cannot"
+        )
+        first, second = ready_pids(server)
+        os.kill(first, signal.SIGKILL)
+        line = server.wait_for("does not start")
+        assert f"cannot be started: No such file or directory: {release}" in line
+        assert fetch(server) == second
+        elsewhere.rename(release)
+        wait_until(lambda: len(ready_pids(server)) == 3, server)
+
+
 def test_code_that_does_not_start_is_shown_with_its_traceback_and_the_next_restart_takes_what_was_mended(
     folder: Path,
 ) -> None:
