@@ -249,6 +249,11 @@ class Supervisor:
             error_log.info("SIGHUP, for the terminal is gone: shutting down")
             self.drain()
             return
+        starting = [
+            f"{worker} for {worker.age:.0f} s" for worker in self._processes if worker.state == "starting"
+        ]
+        if self._turn.locked() and starting:  # a startup may take for ever, so say what to end
+            error_log.info("SIGHUP: once more after the restart under way; starting: %s", ", ".join(starting))
         if self._restart_is_due:
             return  # which has yet to begin, and will find what is new
         self._restart_is_due = True

@@ -476,6 +476,25 @@ def test_code_that_does_not_start_is_shown_with_its_traceback_and_the_next_resta
         assert fetch(server) in ready_pids(server)[2:]
 
 
+def test_a_restart_that_hangs_is_given_up_when_somebody_ends_the_process_that_another_sighup_names(
+    folder: Path,
+) -> None:
+    with start(folder, workers=2) as server:
+        source = (folder / "shop.py").read_text()
+        (folder / "shop.py").write_text(
+            "import sys, time\nprint('hangs', file=sys.stderr, flush=True)\ntime.sleep(1000)"
+        )
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("hangs")
+        (folder / "shop.py").write_text(source)
+        server.send_signal(signal.SIGHUP)
+        line = server.wait_for("SIGHUP: once more after the restart under way; starting: worker 1 (pid ")
+        assert fetch(server) in ready_pids(server)
+        os.kill(int(re.findall(r"\(pid (\d+)\) for \d+ s", line)[0]), signal.SIGKILL)
+        server.wait_for("the rolling restart is given up at worker 1")
+        server.wait_for("2 workers were replaced")
+
+
 def test_a_failing_shutdown_of_a_worker_is_status_4(folder: Path) -> None:
     (folder / "shop.py").write_text(
         "async def app(scope, receive, send):\n"
