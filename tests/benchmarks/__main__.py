@@ -6,6 +6,7 @@ It reports; it never judges. docs/performance.md says what the workloads are.
 """
 
 import argparse
+import datetime as dt
 import os
 import shutil
 import sys
@@ -15,14 +16,13 @@ from pathlib import Path
 
 from benchmarks import harness, machine
 from benchmarks.chart import svg
-from benchmarks.report import markdown
+from benchmarks.report import BEGIN, markdown, write
 from benchmarks.results import Run
 from benchmarks.servers import PEERS, PEERS_HINT, Server, ours
 from benchmarks.workloads import WORKLOADS, Workload
 from support.certificates import authority
 
 ROOT = harness.HERE.parents[1]
-CHARTED = ("hello, h1", "realistic, h1", "hello, h2+tls", "realistic, h2+tls")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
     add("--environment", type=Path, default=ROOT / ".tools" / "bench", help="the environment of the peers")
     add("--json", type=Path, metavar="FILE", help="write every measurement here")
     add("--table", type=Path, metavar="FILE", help="write the report here, too, as Markdown")
-    add("--chart", type=Path, metavar="FILE", help="draw CPU per request here, as SVG")
+    add("--chart", type=Path, metavar="FILE", help="draw how we stand to our goals here, as SVG")
+    add("--page", type=Path, metavar="FILE", help="write how we stand into this page, and draw it beside it")
     return parser
 
 
@@ -69,6 +70,8 @@ def main(words: Sequence[str] | None = None) -> int:
         for part in parts or ():
             if not any(part in name for name in names):
                 command_line.error(f"nothing is called {part!r}: choose from {'; '.join(names)}")
+    if arguments.page and not (arguments.page.exists() and BEGIN in arguments.page.read_text("utf-8")):
+        command_line.error(f"{arguments.page} has no line {BEGIN.strip()!r} to write behind")
     if not Path("/proc/self/smaps_rollup").exists():
         print("the benchmark needs Linux: it reads /proc to learn what servers use", file=sys.stderr)
         return 2
@@ -95,10 +98,14 @@ def main(words: Sequence[str] | None = None) -> int:
     for file, text in (
         (arguments.json, run.to_json()),
         (arguments.table, report),
-        (arguments.chart, svg(run, CHARTED)),
+        (arguments.chart, svg(run)),
     ):
         if file:
             file.write_text(text)
+    if arguments.page:
+        chart = arguments.page.with_suffix(".svg")
+        chart.write_text(svg(run))
+        write(run, arguments.page, chart, dt.datetime.now(dt.UTC).date())
     return 0
 
 

@@ -1,15 +1,58 @@
-"""A run as Markdown: ours beside the best peer, then every workload in full, then how it was done."""
+"""A run as Markdown: ours beside the best peer, then every workload in full, then how it was done.
 
+In the documentation stands what there is a goal for, and how it was done.
+"""
+
+import datetime as dt
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from benchmarks.goals import GOALS, Standing
 from benchmarks.results import Row, Run
 from benchmarks.servers import PEERS
 from benchmarks.workloads import FIGURES
+
+BEGIN, END = "<!-- make bench: begin -->\n", "<!-- make bench: end -->\n"
+"""What the documentation has around what is written by a run."""
 
 
 def markdown(run: Run) -> str:
     """Return the whole report."""
     return "\n".join([*_summary(run), *_details(run), *_circumstances(run)]) + "\n"
+
+
+def write(run: Run, page: Path, chart: Path, today: dt.date) -> None:
+    """Write into a page of the documentation, between its two marks, how we stand to our goals.
+
+    Args:
+        run: What was measured.
+        page: The page.
+        chart: The picture of the same, in the folder of the page or below.
+        today: When it was.
+    """
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = [
+        f"Written by `make bench` on {today.isoformat()}.",
+        "",
+        f"![{run.ours} beside the best other server]({chart.relative_to(page.parent)})",
+        "",
+        *_goals(run),
+        *_marks(run),
+        *_circumstances(run),
+    ]
+    page.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n\n{END}{after}", "utf-8")
+
+
+def standings(run: Run) -> list[Standing]:
+    """Return how we stand to our goals, as far as the workloads were run by us and by a peer."""
+    found = []
+    workloads = run.workloads()
+    for workload, goal in GOALS.items():
+        mine, rival = run.row(workload, run.ours), best(workloads.get(workload, ()))
+        if mine is not None and rival is not None and mine.value and rival.value:
+            found.append(Standing(mine, rival, goal))
+    return found
 
 
 def best(rows: Sequence[Row]) -> Row | None:
@@ -21,6 +64,8 @@ def best(rows: Sequence[Row]) -> Row | None:
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of a workload, the best first."""
+    if not rows:
+        return []
     return sorted(rows, key=lambda row: row.value, reverse=not FIGURES[rows[0].figure].lower_is_better)
 
 
@@ -53,6 +98,51 @@ def _summary(run: Run) -> Iterator[str]:
             )
         )
     yield from table(("workload", "figure", run.ours, "best peer", "ratio"), rows)
+
+
+def _goals(run: Run) -> Iterator[str]:
+    rows = []
+    for each in standings(run):
+        figure, goal = FIGURES[each.mine.figure], each.goal
+        sign, unit = "≤" if figure.lower_is_better else "≥", f" {figure.title}" if goal.figure else ""
+        rows.append(
+            (
+                each.mine.workload,
+                figure.title,
+                number(each.mine.value),
+                f"{number(each.best.value)} ({each.best.server})",
+                f"{each.ratio:.2f}",
+                f"{sign} {goal.must:g}{unit}",
+                "" if goal.moonshot is None else f"{sign} {goal.moonshot:g}{unit}",
+                "yes" if each.reached else "**no**",
+                f"{each.mine.spread:.0%}, {each.best.spread:.0%}",
+            )
+        )
+    heading = (
+        "Workload",
+        "Figure",
+        run.ours,
+        "The best other",
+        "Ratio",
+        "Must",
+        "Moonshot",
+        "Reached",
+        "Spread",
+    )
+    yield from table(heading, rows)
+
+
+def _marks(run: Run) -> Iterator[str]:
+    """Yield what the servers do that run no application."""
+    marks = {server.name for server in PEERS if server.only}
+    found = [
+        f"{row.server} {number(row.value)} ({workload})"
+        for workload, rows in run.workloads().items()
+        for row in ranked(rows)
+        if row.server in marks
+    ]
+    if found:
+        yield from ("", f"Without an application, in µs of CPU each: {', '.join(found)}.")
 
 
 def _details(run: Run) -> Iterator[str]:

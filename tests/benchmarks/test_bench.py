@@ -1,5 +1,6 @@
 """The benchmark itself: it runs, and says what it has seen. What it measures is no matter for a test."""
 
+import datetime as dt
 import itertools
 import json
 import shlex
@@ -17,15 +18,17 @@ from wsproto.events import BytesMessage
 
 from benchmarks import loads, process_tree
 from benchmarks.__main__ import main
-from benchmarks.chart import svg
+from benchmarks.chart import AHEAD, BEHIND, GOAL, MIDDLE, TEXT, place, svg
+from benchmarks.goals import GOALS
 from benchmarks.harness import turns
 from benchmarks.realistic import requests
-from benchmarks.report import markdown
+from benchmarks.report import BEGIN, END, markdown, standings, write
 from benchmarks.results import Row, Run
 from benchmarks.servers import PEERS
 from benchmarks.websocket_wire import MessageCounter, masked
 from benchmarks.workloads import WORKLOADS, FigureName
 
+SVG = "{http://www.w3.org/2000/svg}"
 LINUX = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the benchmark reads /proc")
 WRK = """
   Latency Distribution
@@ -42,10 +45,10 @@ status codes: 90 2xx, 0 3xx, 3 4xx, 1 5xx
 """
 
 
-def run_of(figure: FigureName, **values: list[float]) -> Run:
+def run_of(figure: FigureName, workload: str = "hello, h1", **values: list[float]) -> Run:
     """A run of one workload; the first server is ours."""
     rows = [
-        Row("work, h1", figure, name, f"start {name}", "load", [{figure: value} for value in rounds])
+        Row(workload, figure, name, f"start {name}", "load", [{figure: value} for value in rounds])
         for name, rounds in values.items()
     ]
     return Run(rows[0].server, {"processor": "abacus"}, {"horn": "1.0"}, ["oboe: is not there"], rows)
@@ -56,9 +59,10 @@ def test_it_measures_our_server_and_says_what_is_missing(
     needs_tool: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     needs_tool("wrk")
-    report, chart = tmp_path / "run.json", tmp_path / "run.svg"
+    report, chart, page = tmp_path / "run.json", tmp_path / "run.svg", tmp_path / "page.md"
+    page.write_text(BEGIN + END, "utf-8")
     words = ["--quick", "--work", "hello, h1", "--peer", "granian", "--environment", str(tmp_path)]
-    assert main([*words, "--json", str(report), "--chart", str(chart)]) == 0
+    assert main([*words, "--json", str(report), "--chart", str(chart), "--page", str(page)]) == 0
     (row,) = json.loads(report.read_text())["rows"]
     assert row["median"]["failed"] == 0
     assert all(row["median"][name] > 0 for name in ("cpu_us", "per_second", "p50_ms", "p99_ms", "memory_mib"))
@@ -68,6 +72,8 @@ def test_it_measures_our_server_and_says_what_is_missing(
     assert "is not there: `make bench` installs it" in said
     assert "| hello, h1 |" in said
     assert "alphorn" in chart.read_text()
+    assert page.with_suffix(".svg").read_text() == chart.read_text()
+    assert "](page.svg)" in page.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -151,14 +157,112 @@ def test_a_run_is_read_as_it_was_written() -> None:
     assert Run.from_json(run.to_json()) == run
 
 
-def test_bars_are_as_long_as_what_they_stand_for() -> None:
-    picture = ET.fromstring(svg(run_of("cpu_us", ours=[10], granian=[40], daphne=[20]), ["work, h1"]))
-    widths = [float(bar.attrib["width"]) for bar in picture.iter("{http://www.w3.org/2000/svg}rect")]
-    assert [width / widths[0] for width in widths] == pytest.approx([1, 2, 4], rel=0.01)
+@pytest.mark.parametrize(
+    ("figure", "ours", "times"), [("cpu_us", 20, 2), ("cpu_us", 56, 0.71), ("per_second", 80, 2)]
+)
+def test_a_bar_reaches_as_far_as_we_are_ahead_of_the_best_peer(
+    figure: FigureName, ours: float, times: float
+) -> None:
+    picture = ET.fromstring(
+        svg(run_of(figure, ours=[ours], granian=[40], gunicorn=[1e6 if figure == "cpu_us" else 1]))
+    )
+    (bar,) = picture.iter(f"{SVG}rect")
+    left, width = float(bar.attrib["x"]), float(bar.attrib["width"])
+    ends = (MIDDLE, place(times)) if times > 1 else (place(times), MIDDLE)
+    assert (left, left + width) == pytest.approx(ends, abs=1)
+    assert bar.attrib["fill"] == (AHEAD if times > 1 else BEHIND)
 
 
-def test_what_is_not_charted_leaves_no_room() -> None:
-    assert "<rect" not in svg(run_of("cpu_us", ours=[10]), ["other work, h1"])
+@pytest.mark.parametrize(
+    ("workload", "figure", "asked"),
+    [
+        ("hello, h1", "cpu_us", 1 / 0.75),
+        ("bulk up, h1", "mib_per_second", 1),
+        ("idle, h1", "kib_per_connection", 2),
+    ],
+)
+def test_a_line_stands_where_we_have_to_be(workload: str, figure: FigureName, asked: float) -> None:
+    picture = ET.fromstring(svg(run_of(figure, workload, ours=[10], granian=[8])))
+    (line,) = (path for path in picture.iter(f"{SVG}path") if path.attrib["stroke"] == GOAL)
+    x, _, _ = line.attrib["d"].removeprefix("M").partition(" ")
+    assert float(x) == pytest.approx(place(asked), abs=0.1)
+
+
+def test_what_nobody_asks_of_us_is_not_drawn() -> None:
+    assert "<rect" not in svg(run_of("cpu_us", "other work, h1", ours=[10], granian=[20]))
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#0d1117"])
+@pytest.mark.parametrize("colour", [TEXT, AHEAD, BEHIND, GOAL])
+def test_colours_can_be_told_from_white_and_from_black(colour: str, background: str) -> None:
+    """WCAG 2.2, 1.4.3: text has 4.5 to 1 on plain backgrounds, near enough on two at once; 1.4.11: what is drawn has 3."""
+    lighter, darker = sorted((luminance(colour), luminance(background)), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= (4.1 if colour == TEXT else 3)
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2.2."""
+    parts = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+# ------------------------------------------------------------------ goals, and the page that shows them
+
+
+@pytest.mark.parametrize(
+    ("workload", "figure", "ours", "reached"),
+    [
+        ("hello, h1", "cpu_us", 30, True),
+        ("hello, h1", "cpu_us", 31, False),
+        ("bulk up, h1", "mib_per_second", 40, True),
+        ("bulk up, h1", "mib_per_second", 39, False),
+        ("idle, h1", "kib_per_connection", 4, True),
+        ("idle, h1", "kib_per_connection", 5, False),
+    ],
+)
+def test_a_goal_is_reached_or_not(workload: str, figure: FigureName, ours: float, reached: bool) -> None:
+    (standing,) = standings(run_of(figure, workload, ours=[ours], granian=[40]))
+    assert standing.reached is reached
+
+
+def test_every_goal_is_for_a_workload() -> None:
+    figures = {workload.key: workload.figure for workload in WORKLOADS}
+    assert GOALS.keys() <= figures.keys()
+
+
+def test_a_page_is_written_between_its_marks_and_again(tmp_path: Path) -> None:
+    page, chart = tmp_path / "performance.md", tmp_path / "performance.svg"
+    page.write_text(f"before\n{BEGIN}old\n{END}after\n", "utf-8")
+    for day in (1, 2):
+        write(run_of("cpu_us", ours=[20], granian=[40], nginx=[5]), page, chart, dt.date(2026, 1, day))
+    text = page.read_text("utf-8")
+    assert text.startswith(f"before\n{BEGIN}\nWritten by `make bench` on 2026-01-02.")
+    assert text.endswith(f"\n{END}after\n")
+    assert "old" not in text
+    assert text.count(BEGIN) == 1
+    assert "](performance.svg)" in text
+    assert "| hello, h1 | CPU, µs each | 20 | 40 (granian) | 0.50 | ≤ 0.75 |  | yes | 0%, 0% |" in text
+    assert "nginx 5 (hello, h1)" in text
+    for said in ("abacus", "horn 1.0", "`start granian`"):
+        assert said in text
+
+
+def test_a_page_without_marks_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n", "utf-8")
+    with pytest.raises(SystemExit):
+        main(["--page", str(page)])
+    assert "has no line '<!-- make bench: begin -->'" in capsys.readouterr().err
+
+
+def test_the_documentation_has_a_place_for_it() -> None:
+    page = Path(__file__).parents[2] / "docs" / "performance.md"
+    text = page.read_text("utf-8")
+    assert text.count(BEGIN) == text.count(END) == 1
+    ET.fromstring(page.with_suffix(".svg").read_text("utf-8"))
 
 
 def test_wrk_is_understood() -> None:
