@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,6 +100,7 @@ class Supervisor:
         self._restart_is_due = False
         self._terminal = Terminal()
         self._restarts = 0
+        self._reopened = 0  # how often the log files were
         self._bad_end: AlphornError | None = None
         # What workers counted that have ended since the operator was told last, if there is one.
         self._last_counted: deque[dict[str, Any]] = deque(maxlen=_MOST_LAST_COUNTED)
@@ -170,6 +171,15 @@ class Supervisor:
             (worker for worker in self._processes if worker.state != "starting"),
             key=lambda worker: worker.number,
         )
+        told = await self._ask(asked, command, arguments)
+        if command == "metrics":
+            told += self._last_counted
+            self._last_counted.clear()
+        return told
+
+    async def _ask(
+        self, asked: Sequence[WorkerProcess], command: str, arguments: dict[str, Any]
+    ) -> list[dict[str, Any]]:
         answers = await asyncio.gather(
             *(worker.asking.ask(command, arguments) for worker in asked), return_exceptions=True
         )
@@ -182,9 +192,6 @@ class Supervisor:
                     error_log.warning("%s does not answer to %s: %s", worker, command, said or "not in time")
             else:
                 told.append({"worker": worker.number, **said})
-        if command == "metrics":
-            told += self._last_counted
-            self._last_counted.clear()
         return told
 
     def describe(self) -> dict[str, Any]:
@@ -266,6 +273,7 @@ class Supervisor:
             error_log.error("%s%s", error.trace, error)
 
     async def _reopen_logs(self) -> None:
+        self._reopened += 1
         reopen_log_files()
         await self.ask("reopen_logs")
 
@@ -340,9 +348,12 @@ class Supervisor:
             AlphornError: It ended before it was ready.
         """
         told = orders(self._app, self._config, self._listeners)
+        reopened = self._reopened
         worker = await WorkerProcess.start(place.number, told, self._listeners, self._clock, self._folder)
         self._processes[worker] = asyncio.create_task(self._attend(worker))
         await worker.ready
+        if self._reopened != reopened:  # it may have opened them before
+            await self._ask([worker], "reopen_logs", {})
         old, place.worker = place.worker, worker
         if old is not None:
             self._restarts += 1

@@ -4,6 +4,7 @@ Wires run here on a transport and a loop that count; nothing is timed, so nothin
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -189,14 +190,16 @@ class Bench:
             open_handshake,
             metrics=Metrics(clock) if counted else None,
         )
+        self._close = contextlib.ExitStack()
         if logged is not None:
             log = AccessLog(Config(access_log_file=str(logged)), clock)
             self._worker.observers.append(log.observe)
-            self.close = log.close
+            self._close.callback(log.close)
         self.wire: Wire = wire_class(self._worker, self._transport)
 
     def close(self) -> None:
-        """Let go of the log, if there is one."""
+        """Write what has yet to be written."""
+        self._close.close()
 
     async def cost(self, data: bytes, answers: int = 1) -> Counter[str]:
         """Feed one read of the socket, wait for the answers, and return what it took.

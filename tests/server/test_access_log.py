@@ -19,10 +19,22 @@ from support.serving import DESCRIPTORS, Connect, Serve
 from support.steered_app import SteeredApp
 
 APP = """
+import asyncio
+import os
 import sys
 import time
 
 async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        if os.path.exists("hold"):
+            print("held", file=sys.stderr, flush=True)
+        while os.path.exists("hold"):
+            await asyncio.sleep(0.01)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
     if scope["path"] == "/block":
         print("blocked", file=sys.stderr, flush=True)
         while True:  # in one long sleep, a signal that another thread gets would wait for its end
@@ -93,21 +105,27 @@ def test_a_file_that_was_moved_away_is_opened_again(folder: Path) -> None:
         assert len(lines(old, 3)) == 3
 
 
-def test_every_worker_opens_a_file_again(folder: Path) -> None:
-    file = folder / "access.log"
+def test_every_worker_opens_a_file_again_and_so_does_one_that_is_starting(folder: Path) -> None:
+    file, old, hold = folder / "access.log", folder / "access.log.1", folder / "hold"
     options = ["--workers", "2", "--access-log-file", "access.log"]
     with ServerProcess("shop:app", *options, folder=folder) as server:
+        server.wait_for("is ready", nth=2)
         get(server, "/1")
-        assert re.fullmatch(LINE % "/1", lines(file, 1)[0])
-        file.rename(folder / "access.log.1")
-        end = time.monotonic() + PATIENCE_SECONDS
-        while any(f"worker {number}: opened the log files again" not in server.log for number in (1, 2)):
-            assert time.monotonic() < end, server.log
-            server.send_signal(signal.SIGUSR1)  # again, until the second worker is there to hear it
-            time.sleep(0.1)
-        for _ in range(8):  # whichever worker answers
+        lines(file, 1)
+        hold.touch()
+        server.send_signal(signal.SIGTTIN)
+        server.wait_for("held")
+        file.rename(old)
+        server.send_signal(signal.SIGUSR1)
+        for number in (1, 2):
+            server.wait_for(f"worker {number}: opened the log files again")
+        assert "worker 3: opened" not in server.log
+        hold.unlink()
+        server.wait_for("worker 3: opened the log files again")
+        for _ in range(9):  # whichever worker answers
             get(server, "/2")
-        lines(file, 8)
+        assert re.fullmatch(LINE % "/2", lines(file, 9)[0])
+        lines(old, 1)
 
 
 def test_a_file_that_cannot_be_opened_again_goes_on(folder: Path) -> None:
