@@ -20,8 +20,11 @@ async def crowd(target: Target) -> str:
     """Hold thousands of silent connections."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with asyncio.timeout(target.patience):
-        count = await _connect_and_wait(target, int(5000 * target.scale), "")
+    try:
+        async with asyncio.timeout(target.patience):
+            count = await _connect_and_wait(target, int(5000 * target.scale), "")
+    except TimeoutError:
+        raise Undefended(f"still held after {target.patience:.0f} s") from None
     return f"{count:,} held, then closed{after(loop.time() - began)}"
 
 
