@@ -44,10 +44,8 @@ def reserve_descriptors(count: int) -> None:
     """
     if sys.platform == "linux":
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with (
-            contextlib.suppress(OSError),
-            Path(os.devnull).open("rb") as file,
-        ):  # they may have run out already
+        # They may have run out already.
+        with contextlib.suppress(OSError), Path(os.devnull).open("rb") as file:
             os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, min(count, most) - 1))
 
 

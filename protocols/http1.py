@@ -39,7 +39,7 @@ from .http1_response import refusal
 from .lingering import Lingering
 from .sendfile import CAN_SEND_FILES, send_file
 
-# Pipelined requests that are begun before others get their turn: as many as the acceptor takes at once.
+# Pipelined requests that are begun before others get their turn: a millisecond of them, or two.
 _REQUESTS_PER_TURN: Final = 32
 # Bytes of a WebSocket that take a millisecond or two to unmask.
 _LARGE_READ: Final = 128 * 1024
