@@ -236,6 +236,8 @@ WELL: Final = "has ended"
 def _how_it_ended(status: int) -> str:
     """Say how a process has ended, as the rest of a sentence."""
     if status < 0:
+        if status == -signal.SIGKILL:  # the kernel's way when it needs memory, which only its own log says
+            return "was ended by SIGKILL (for lack of memory?)"
         try:
             return f"was ended by {signal.Signals(-status).name}"
         except ValueError:

@@ -257,7 +257,7 @@ def test_a_worker_that_was_killed_is_replaced_and_the_others_serve_meanwhile(fol
         os.kill(victim, signal.SIGKILL)
         assert {fetch(server) for _ in range(20)} <= {other, *ready_pids(server)[2:]}
         wait_until(lambda: len(ready_pids(server)) == 3, server)
-        assert f"(pid {victim}) was ended by SIGKILL" in server.log
+        assert f"(pid {victim}) was ended by SIGKILL (for lack of memory?) after " in server.log
 
 
 def test_a_worker_that_somebody_else_has_told_to_end_drains_and_is_replaced(folder: Path) -> None:
