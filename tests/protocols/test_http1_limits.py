@@ -145,7 +145,7 @@ async def test_time_in_which_nobody_reads_does_not_count(app: SteeredApp) -> Non
 
 async def test_time_in_which_reading_is_paused_does_not_count(app: SteeredApp) -> None:
     peer = Http1Peer(app, stream_window=10, **SLOW)
-    call = await begun(peer, app, UPLOAD + b"x" * 10)
+    call = await begun(peer, app, UPLOAD + b"x" * 11)
     assert not peer.transport.is_reading()
     peer.clock.advance(100 * PERIOD)
     await call.receive()
