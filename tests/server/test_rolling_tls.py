@@ -133,6 +133,17 @@ async def test_a_renewed_certificate_is_used_by_every_worker_and_disturbs_nobody
     assert http2.connected == http2.connections  # so those that were there have gone on
 
 
+def test_sighup_takes_up_certificates_at_once_even_where_the_restart_is_given_up(
+    server: ServerProcess, tmp_path: Path, certificate: Pair
+) -> None:
+    (tmp_path / "shop.py").write_text("import shopp\n")
+    renew(certificate, "new.test")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for("the rolling restart is given up")
+    for number in (1, 2):
+        assert f"worker {number}: new certificates are in use: new.test" in server.log
+
+
 async def test_of_a_worker_that_is_killed_only_its_own_connections_are_lost(server: ServerProcess) -> None:
     async with (
         Talkers(server.url, authority().client_context()) as talkers,
