@@ -44,6 +44,7 @@ class Admission(Generic[_WaitingT]):
 
     Attributes:
         in_flight: How many are under way.
+        queue: Who waits and until when, the first to come first; those that have gone meanwhile among them.
         deadline: When the first of the queue has waited long enough.
     """
 
@@ -58,12 +59,12 @@ class Admission(Generic[_WaitingT]):
         self._patience = config.queue_timeout
         self._clock = clock
         self._limits = limits
-        self._queue: deque[tuple[float, _WaitingT]] = deque()
+        self.queue: deque[tuple[float, _WaitingT]] = deque()
         self._unlooked = _REFUSALS_PER_LOOK  # how often the queue was full since it was looked through
 
     def admits(self, call: _WaitingT) -> bool:
         """Whether a request may begin at once."""
-        if self.in_flight < self._share and not self._queue:
+        if self.in_flight < self._share and not self.queue:
             return True
         return self.in_flight < self._most and self._has_share(call)
 
@@ -87,33 +88,28 @@ class Admission(Generic[_WaitingT]):
             if not self._held[client]:
                 del self._held[client]
 
-    @property
-    def queued(self) -> int:
-        """How many wait, those that have gone meanwhile among them."""
-        return len(self._queue)
-
     def wait(self, call: _WaitingT) -> None:
         """Let a request wait for its turn, or refuse it."""
-        if len(self._queue) >= self._most_waiting:
+        if len(self.queue) >= self._most_waiting:
             self._forget_gone()
-        if len(self._queue) >= self._most_waiting:
+        if len(self.queue) >= self._most_waiting:
             self._refuse(call)
             return
-        if not self._queue:
+        if not self.queue:
             self._clock.watch(self)
-        self._queue.append((self._clock.now() + self._patience, call))
+        self.queue.append((self._clock.now() + self._patience, call))
         self._plan()
 
     def next(self) -> _WaitingT | None:
         """Return a request whose turn it is, if there is one and there is room for it."""
-        if not self._queue or self.in_flight >= self._most:
+        if not self.queue or self.in_flight >= self._most:
             return None
-        while self._queue and self._queue[0][1].gone:
-            self._queue.popleft()
+        while self.queue and self.queue[0][1].gone:
+            self.queue.popleft()
         found = None
-        for place, (_, call) in enumerate(self._queue):
+        for place, (_, call) in enumerate(self.queue):
             if not call.gone and self._has_share(call):
-                del self._queue[place]
+                del self.queue[place]
                 found = call
                 break
         self._plan()
@@ -122,16 +118,16 @@ class Admission(Generic[_WaitingT]):
     def expire(self) -> None:
         """Refuse those who have waited too long."""
         now = self._clock.now()
-        while self._queue and self._queue[0][0] <= now:
-            _, call = self._queue.popleft()
+        while self.queue and self.queue[0][0] <= now:
+            _, call = self.queue.popleft()
             if not call.gone:
                 self._refuse(call)
         self._plan()
 
     def close(self) -> None:
         """Refuse all who wait: their turn will not come."""
-        while self._queue:
-            _, call = self._queue.popleft()
+        while self.queue:
+            _, call = self.queue.popleft()
             if not call.gone:
                 call.refuse()
         self._plan()
@@ -148,11 +144,11 @@ class Admission(Generic[_WaitingT]):
         self._unlooked += 1
         if self._unlooked >= _REFUSALS_PER_LOOK:
             self._unlooked = 0
-            self._queue = deque(entry for entry in self._queue if not entry[1].gone)
+            self.queue = deque(entry for entry in self.queue if not entry[1].gone)
 
     def _plan(self) -> None:
-        self.deadline = self._queue[0][0] if self._queue else NEVER
-        if not self._queue:
+        self.deadline = self.queue[0][0] if self.queue else NEVER
+        if not self.queue:
             self._clock.forget(self)
 
 

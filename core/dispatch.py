@@ -68,11 +68,12 @@ class Dispatcher:
 
     def admit(self, request: Request) -> None:
         """Run the application for a request, now or when it is its turn (`--max-in-flight`)."""
-        if not self._admission.admits(request):
-            self._admission.wait(request)
+        admission = self._admission
+        if not admission.admits(request):
+            admission.wait(request)
             return
         self._begin(request)
-        if self._admission.queued:
+        if admission.queue:
             self._begin_waiting()
 
     @property

@@ -5,21 +5,17 @@ mistake can still become a 500 and never splits a response (RFC 9110, 5.1 and 5.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from .asgi import Field, Fields
 from .errors import UnexpectedMessage
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = bytes({*range(0x20), 0x7F} - {ord("\t")})
 
 _MAX_KNOWN_NAMES = 1024
 _known_names: dict[bytes, bytes] = {}
-_MAX_KNOWN_FIELDS = 512
-_MAX_KNOWN_VALUE = 64  # bytes
-known_fields: dict[Any, Field] = {}
-"""Pairs that were good before, and the fields they made."""
 
 _NO_PAIRS = "headers is an iterable of pairs of bytes"
 
@@ -52,33 +48,47 @@ def checked_value(name: bytes, value: Any) -> bytes:
     """
     if not isinstance(value, bytes):
         raise UnexpectedMessage(f"the value of {name.decode()!r} is bytes, not {type(value).__name__}")
-    if value.isalnum():  # which is found out sooner: lengths, tokens, digests
-        return value
-    if _FORBIDDEN_IN_VALUE.search(value):
+    if len(value.translate(None, _CONTROLS)) != len(value):
         raise UnexpectedMessage(f"the value of {name.decode()!r} has a control character in it: {value!r}")
-    return value.strip(b" \t")
+    return value.strip()  # of spaces and tabs: there is no other white space left
 
 
-def checked_field(pair: Any, without: frozenset[bytes]) -> Field | None:
-    """Return a field with a lower-case name; None if it is one of those that are dropped.
+def sort_fields(pairs: Iterable[Any], apart: frozenset[bytes]) -> tuple[Fields, list[tuple[bytes, Any]]]:
+    """Check fields, and set those apart that the server has to look at.
+
+    Args:
+        pairs: What the application sent: pairs of bytes.
+        apart: The names of those that are set apart, in lower case.
+
+    Returns:
+        Fields with lower-case names; and those set apart, whose values have not been checked.
 
     Raises:
-        UnexpectedMessage: It is not a pair of bytes, or cannot stand in a head.
+        UnexpectedMessage: Something is not a pair of bytes, or cannot stand in a head.
     """
+    fields: Fields = []
+    others: list[tuple[bytes, Any]] = []
+    known, controls = _known_names, _CONTROLS
     try:
-        raw_name, raw_value = pair
-    except (TypeError, ValueError):
+        iterator = iter(pairs)
+    except TypeError:
         raise UnexpectedMessage(_NO_PAIRS) from None
-    name = checked_name(raw_name)
-    return None if name in without else (name, checked_value(name, raw_value))
-
-
-def remember(pair: Any, field: Field) -> None:
-    """Keep a field that has been checked, in `known_fields`: most are said again and again."""
-    if type(pair) is tuple and len(field[1]) <= _MAX_KNOWN_VALUE:
-        if len(known_fields) >= _MAX_KNOWN_FIELDS:
-            known_fields.clear()
-        known_fields[pair] = field
+    for pair in iterator:
+        try:
+            raw_name, value = pair
+        except (TypeError, ValueError):
+            raise UnexpectedMessage(_NO_PAIRS) from None
+        try:
+            name = known[raw_name]
+        except (KeyError, TypeError):
+            name = checked_name(raw_name)
+        if name in apart:
+            others.append((name, value))
+        elif type(value) is bytes and len(value.translate(None, controls)) == len(value):
+            fields.append((name, value.strip()))  # as `checked_value` does, without the call
+        else:
+            fields.append((name, checked_value(name, value)))
+    return fields, others
 
 
 def checked_fields(pairs: Iterable[Any], *, without: frozenset[bytes] = frozenset()) -> Fields:
@@ -91,17 +101,4 @@ def checked_fields(pairs: Iterable[Any], *, without: frozenset[bytes] = frozense
     Raises:
         UnexpectedMessage: Something is not a pair of bytes, or cannot stand in a head.
     """
-    return [field for pair in iterated(pairs) if (field := checked_field(pair, without)) is not None]
-
-
-def iterated(pairs: Any) -> Iterator[Any]:
-    """Return what an application gave for its fields, one after the other.
-
-    Raises:
-        UnexpectedMessage: It cannot be iterated over.
-    """
-    try:
-        iterator: Iterator[Any] = iter(pairs)
-    except TypeError:
-        raise UnexpectedMessage(_NO_PAIRS) from None
-    return iterator
+    return sort_fields(pairs, without)[0]

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from .asgi import Field, Fields, Message, Scope
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, NO_HEAD, Head, Stream, Waiters
-from .fields import checked_field, checked_fields, checked_value, iterated, known_fields, remember
+from .fields import checked_fields, checked_value, sort_fields
 from .files import FilePart, open_whole_file, part_of_open_file, read_piece
 from .outcome import Outcome
 from .request_ids import name_of
@@ -28,8 +28,8 @@ from .worker import Worker
 # What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
 _SERVER_ONLY: Final = frozenset((b"transfer-encoding", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
 # What the server looks at, because it would say it too.
-_NOTED: Final = frozenset((b"connection", b"content-length", b"date", b"server"))
-_NO_LENGTH: Final = _SERVER_ONLY | {b"content-length"}
+_NOTED: Final = _SERVER_ONLY | {b"connection", b"content-length", b"date", b"server"}
+_WITHOUT_LENGTH: Final = frozenset((204, 205))  # RFC 9110, 8.6; 205 says 0, see below
 _NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"host", b"trailer"}
 # What may stand in `:path` (RFC 3986, 3.3 and 3.4): no white space, no control, no fragment.
 _PUSH_PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")
@@ -212,7 +212,8 @@ class HttpExchange:
         waiting = self.act(message)
         if waiting is not None:
             await waiting
-        if not self._stream.writable:
+        # A head that is held takes no room; a response that is complete has none to wait for.
+        if self._state is not State.HELD and not self._stream.writable:
             await self._wait_writable()
 
     # ------------------------------------------------------------------ for the dispatcher
@@ -350,19 +351,22 @@ class HttpExchange:
         self._state = State.HELD
 
     def _checked_head(self, status: int, pairs: Any) -> Head:
-        fields, noted = _sort_fields(pairs, without=_NO_LENGTH if status in (204, 205) else _SERVER_ONLY)
+        fields, noted = sort_fields(pairs, _NOTED)
         length: int | None = None
         close = has_date = has_server = False
-        for field in noted:
-            name, value = field
+        for name, value in noted:
+            if name in _SERVER_ONLY:
+                continue
+            value = checked_value(name, value)
             if name == b"content-length":
-                known, length = length, _content_length(value, length)
-                if known is None:
-                    fields.append(field)
+                if status not in _WITHOUT_LENGTH:
+                    if length is None:
+                        fields.append((name, value))
+                    length = _content_length(value, length)
             elif name == b"connection":
                 close = close or b"close" in value.lower()
             else:
-                fields.append(field)
+                fields.append((name, value))
                 has_date = has_date or name == b"date"
                 has_server = has_server or name == b"server"
         if status == 205:  # RFC 9110, 15.3.6: the client must not wait for content.
@@ -399,7 +403,7 @@ class HttpExchange:
             body, more = b"", False
         else:
             if self._announced_length is not None:
-                self._check_length(len(body), more=more)
+                self._check_length(len(body), self._announced_length, more=more)
             self._sent_length += len(body)
         head, self._head = self._head, None
         stream = self._stream
@@ -424,11 +428,8 @@ class HttpExchange:
             for name, value in head.fields
         )
 
-    def _check_length(self, length: int, *, more: bool) -> None:
+    def _check_length(self, length: int, announced: int, *, more: bool) -> None:
         """Hold the next part of the body against the announced content-length (RFC 9110, 8.6)."""
-        announced = self._announced_length
-        if announced is None:
-            return
         total = self._sent_length + length
         if total > announced or (total < announced and not more):
             word = "longer" if total > announced else "shorter"
@@ -442,21 +443,23 @@ class HttpExchange:
         if self._worker.observers:
             self._tell_end()
         self._stream = CLOSED
-        self._chunks.clear()
+        if self._chunks:
+            self._chunks.clear()
         if self._readers is not None:
             self._readers.wake()
         if self._writers is not None:
             self._writers.wake()
 
     def _send_trailers(self, message: Message) -> None:
-        self._trailers += checked_fields(message.get("headers", ()), without=_NEVER_TRAILERS)
+        trailers = self._trailers
+        trailers += checked_fields(message.get("headers", ()), without=_NEVER_TRAILERS)
         if message.get("more_trailers", False):
             return
         stream = self._stream
-        wanted = self._trailers and self._accepts_trailers()
+        wanted = trailers and self._accepts_trailers()
         self._complete()
         if wanted:
-            stream.send_trailers(self._trailers)
+            stream.send_trailers(trailers)
         else:
             stream.send(None, b"", True)
 
@@ -469,7 +472,7 @@ class HttpExchange:
                 return True
         return False
 
-    def _early_hint(self, message: Message) -> None:
+    def _early_hint(self, message: Message) -> Awaitable[None] | None:
         self._require("http.response.early_hint")
         try:
             links = [(b"link", checked_value(b"link", link)) for link in message["links"]]
@@ -477,14 +480,16 @@ class HttpExchange:
             raise UnexpectedMessage("the links of an early hint are an iterable of bytes") from None
         if links:
             self._stream.send_informational(103, links)
+        return None if self._stream.writable else self._wait_writable()
 
-    def _push(self, message: Message) -> None:
+    def _push(self, message: Message) -> Awaitable[None] | None:
         self._require("http.response.push")
         path = message.get("path")
         if not isinstance(path, str) or not _PUSH_PATH.fullmatch(path):
             raise UnexpectedMessage(f"the path of a push is an encoded path with a slash, unlike {path!r}")
         fields = checked_fields(message.get("headers", ()), without=_SERVER_ONLY)
         self._stream.push(path.encode("ascii"), fields)
+        return None if self._stream.writable else self._wait_writable()
 
     def _require(self, extension: str) -> None:
         if extension not in self.scope["extensions"]:
@@ -514,7 +519,8 @@ class HttpExchange:
         if self._no_content:
             self._emit(b"", more=False)
             return
-        self._check_length(part.length, more=more)
+        if self._announced_length is not None:
+            self._check_length(part.length, self._announced_length, more=more)
         self._state = State.FILE
         try:
             if self._stream.zero_copy and part.length:
@@ -585,33 +591,12 @@ class HttpExchange:
                 observe(outcome)
 
 
-def _sort_fields(pairs: Any, *, without: frozenset[bytes]) -> tuple[Fields, Fields]:
-    """Check the fields of a head; return those that go out as they are, and those that the server looks at."""
-    fields: Fields = []
-    noted: Fields = []
-    for pair in iterated(pairs):
-        try:
-            field = known_fields.get(pair)
-        except TypeError:  # a list cannot be known, and is as good
-            field = None
-        if field is not None:
-            fields.append(field)
-            continue
-        field = checked_field(pair, without)
-        if field is None:
-            continue
-        if field[0] in _NOTED:
-            noted.append(field)
-        else:
-            fields.append(field)
-            remember(pair, field)
-    return fields, noted
-
-
 def _content_length(value: bytes, known: int | None) -> int:
     """Read a content-length (RFC 9110, 8.6); one that is said twice must say the same."""
-    if value.isdigit() and len(value) <= _MAX_LENGTH_DIGITS and known in (None, int(value)):
-        return int(value)
+    if value.isdigit() and len(value) <= _MAX_LENGTH_DIGITS:
+        length = int(value)
+        if known is None or length == known:
+            return length
     raise UnexpectedMessage(f"content-length {value!r} is not one number of bytes")
 
 

@@ -67,7 +67,7 @@ class Inspection:
         workers = list(self.workers())
         gauges = {
             "in_flight": sum(worker.admission.in_flight for worker in workers),
-            "queued": sum(worker.admission.queued for worker in workers),
+            "queued": sum(len(worker.admission.queue) for worker in workers),
             "websockets": sum(isinstance(call, WebSocketExchange) for call in self._calls()),
             "connections": live,
         }

@@ -118,19 +118,17 @@ def _fill(
     scope: Scope, facts: ConnectionFacts, request: RequestHead, extensions: dict[str, dict[str, Any]]
 ) -> None:
     """Put into a scope what is the same for both types."""
-    path = request.path
+    path = scope["raw_path"] = request.path
     scope["asgi"] = HTTP_VERSIONS.copy()
     scope["http_version"] = request.http_version
     scope["path"] = facts.root_path + decode_path(path)
-    scope["raw_path"] = path
     scope["query_string"] = request.query
     scope["root_path"] = facts.root_path
     scope["headers"] = request.fields
     scope["client"] = facts.client
     scope["server"] = facts.server
     scope["extensions"] = extensions
-    tls = facts.tls
-    if tls is not None:
+    if facts.secure and (tls := facts.tls) is not None:
         extensions["tls"] = {**tls, "client_cert_chain": list(tls["client_cert_chain"])}
     if facts.state is not None:
         scope["state"] = dict(facts.state)
@@ -160,4 +158,4 @@ def decode_path(raw: bytes) -> str:
     """Percent-decode a path once; bytes that are not UTF-8 become U+FFFD (`raw_path` keeps them)."""
     if raw.find(b"%") >= 0:  # `in` tries first whether it has been given a number, which takes longest
         raw = unquote_to_bytes(raw)
-    return raw.decode(errors="replace")
+    return raw.decode("utf-8", "replace")

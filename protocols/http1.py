@@ -218,14 +218,16 @@ class Http1Connection(asyncio.Protocol):
 
     def new_extensions(self) -> dict[str, dict[str, Any]]:
         """Return what works for the current request."""
-        if self._request.upgrade:
+        request = self._request
+        if request.upgrade:
             return {"websocket.http.response": {}}
-        files: dict[str, dict[str, Any]] = {}
-        if CAN_SEND_FILES:
-            files = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
-        if self._request.http_version == "1.0":
-            return files
-        return {"http.response.early_hint": {}, "http.response.trailers": {}, **files}
+        extensions: dict[str, dict[str, Any]] = (
+            {"http.response.pathsend": {}, "http.response.zerocopysend": {}} if CAN_SEND_FILES else {}
+        )
+        if request.http_version != "1.0":
+            extensions["http.response.early_hint"] = {}
+            extensions["http.response.trailers"] = {}
+        return extensions
 
     @property
     def writable(self) -> bool:
@@ -246,7 +248,7 @@ class Http1Connection(asyncio.Protocol):
                 self._close(hear_out=True)  # RFC 6455, 7.1.1, says so too
             return
         if head is not None:
-            self._keep_alive = self._keeps_alive_after(head, end=end)
+            self._keep_alive = self._keep_alive and not head.close and self._can_go_on(end=end)
             if self._pace is not None:
                 self._drop_pace()
         self._output.write(self._response.encode(head, body, end=end, close=not self._keep_alive))
@@ -475,19 +477,15 @@ class Http1Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ writing
 
-    def _keeps_alive_after(self, head: Head, *, end: bool) -> bool:
-        """Whether another request can follow on this connection after a response."""
-        if head.close or not self._keep_alive:
-            return False
+    def _can_go_on(self, *, end: bool) -> bool:
+        """Whether another request can be found behind the content of this one."""
+        if self._phase is Phase.ANSWERING:
+            return True
         # Content that the client was never asked for may or may not come: only closing is safe.
         if self._response.wants_continue:
             return False
         # More content than will be drained: the client is told, and may stop sending.
-        return not (
-            end
-            and self._phase is Phase.CONTENT
-            and self._request.content.remaining > self._worker.config.max_drain
-        )
+        return not end or self._request.content.remaining <= self._worker.config.max_drain
 
     async def _wait_room(self, descriptor: int) -> None:
         self._output.progress()  # from now on
@@ -547,7 +545,8 @@ class Http1Connection(asyncio.Protocol):
             return
         del self._request, self._response  # an idle connection holds on to nothing
         self._phase = Phase.IDLE
-        self._set_deadline(self._worker.config.keep_alive_timeout)
+        worker = self._worker
+        self.deadline = worker.clock.now() + worker.config.keep_alive_timeout
         self._pump_soon()
 
     def _begin_tunnel(self) -> None:

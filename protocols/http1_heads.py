@@ -21,10 +21,7 @@ class Heads:
 
     def read_alone(self, data: bytes) -> Http1Request | None:
         """Read a plain head that one read brought whole and alone, as most come; None if it is anything else."""
-        length = len(data)
-        if self._plain is None or length > self._config.max_head_bytes:
-            return None
-        if data.find(HEAD_END) != length - 4:
+        if self._plain is None or len(data) > self._config.max_head_bytes or not data.endswith(HEAD_END):
             return None
         return self._plain.read(data, self._config.max_fields)
 

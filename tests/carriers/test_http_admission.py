@@ -42,7 +42,7 @@ class Crowd:
     @property
     def waiting(self) -> int:
         """How many requests wait for their turn."""
-        return len(self.dispatcher._admission._queue)
+        return len(self.dispatcher._admission.queue)
 
     @property
     def in_flight(self) -> int:
@@ -130,7 +130,7 @@ async def test_a_client_that_leaves_while_it_waits_never_starts_an_application(
         client.close()
     else:
         await third.abandon()
-    await settled(lambda: [entry[1].gone for entry in crowd.dispatcher._admission._queue])
+    await settled(lambda: [entry[1].gone for entry in crowd.dispatcher._admission.queue])
     _, patient = await crowd.waits("HEAD")
     await answered(call, first)
     call = await app.next_call()

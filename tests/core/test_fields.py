@@ -1,5 +1,6 @@
 """Fields of applications: what can stand in a head passes unchanged, everything else is refused."""
 
+import re
 import string
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from alphorn.core import fields
 from alphorn.core.errors import UnexpectedMessage
-from alphorn.core.fields import checked_fields, checked_name, checked_value, known_fields
+from alphorn.core.fields import checked_fields, checked_name, checked_value, sort_fields
 
 TOKEN_CHARACTERS = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 """RFC 9110, 5.6.2."""
@@ -120,8 +121,21 @@ def test_a_field_that_was_good_once_is_checked_anew_when_it_is_not_the_same() ->
             checked_fields([bad])
 
 
-def test_an_application_that_never_says_the_same_field_twice_fills_no_memory() -> None:
-    for number in range(2000):
-        checked_fields([(b"x-number", b"%d" % number), (b"x-long", b"%d" % number + b"a" * 1000)])
-    assert len(known_fields) <= 512
-    assert all(len(value) <= 64 for _, value in known_fields)
+def test_fields_that_the_server_looks_at_are_set_apart_with_their_values_as_they_came() -> None:
+    pairs = [(b"A", b" b "), (b"Date", "not bytes"), [b"c", b"d"], (b"date", b"\n")]
+
+    assert sort_fields(pairs, frozenset((b"date",))) == (
+        [(b"a", b"b"), (b"c", b"d")],
+        [(b"date", "not bytes"), (b"date", b"\n")],
+    )
+
+
+@given(st.lists(st.tuples(names, st.binary(max_size=20)), max_size=4))
+def test_sorting_checks_values_as_each_is_checked_alone(pairs: list[tuple[bytes, bytes]]) -> None:
+    try:
+        expected = [(lower := checked_name(name), checked_value(lower, value)) for name, value in pairs]
+    except UnexpectedMessage as error:
+        with pytest.raises(UnexpectedMessage, match=re.escape(str(error))):
+            sort_fields(pairs, frozenset())
+    else:
+        assert sort_fields(pairs, frozenset()) == (expected, [])
