@@ -16,6 +16,7 @@ _Step: TypeAlias = "tuple[bytes, _State, bool]"
 _State: TypeAlias = list[_Step]
 
 _STATES: Final[list[_State]] = [[] for _ in range(len(HUFFMAN_TABLE) // 16)]
+_START: Final[_Step] = (b"", _STATES[0], True)
 # Where EOS leads, which no string may hold: a string that came here never ends well.
 _DEAD: Final[_State] = []
 _DEAD.extend([(b"", _DEAD, False)] * 256)
@@ -28,16 +29,13 @@ def decode_huffman(data: bytes) -> bytes:
         HPACKDecodingError: It holds EOS, or does not end in up to seven bits of padding, all 1.
     """
     while True:
-        state, complete = _STATES[0], True
-        decoded = []
+        step = _START
         try:
-            for byte in data:
-                symbols, state, complete = state[byte]
-                decoded.append(symbols)
+            decoded = [(step := step[1][byte])[0] for byte in data]
         except IndexError:
-            _compute(state)
+            _compute(step[1])
             continue
-        if not complete:
+        if not step[2]:
             raise HPACKDecodingError("EOS or invalid padding in a Huffman-coded string")
         return b"".join(decoded)
 

@@ -146,6 +146,13 @@ class Machine(Protocol):
     def send_data(self, stream_id: int, data: bytes, /, end_stream: bool = False) -> None:
         """Send one DATA frame, which the windows and the size of a frame have room for."""
 
+    def send_whole(self, stream_id: int, fields: Fields, content: bytes, /) -> int:
+        """Send a response whose content fits one DATA frame, and so end the stream on our side.
+
+        Returns:
+            What is left of its window, in bytes; -1 if there is no room for it, and nothing was sent.
+        """
+
     def get_next_available_stream_id(self) -> int:
         """Return the number of the next stream that we promise."""
 

@@ -13,7 +13,7 @@ Invariants:
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from h2.errors import ErrorCodes
 from h2.exceptions import FlowControlError
@@ -51,6 +51,8 @@ from .http2_limits import (
 )
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # 3.4
+# The flags of nearly all HEADERS: of a field section in one frame, without padding and priority.
+_WHOLE_SECTION: Final = frozenset((wire.END_HEADERS, wire.END_HEADERS | wire.END_STREAM))
 _SETTINGS_ACK: Final = wire.frame(wire.SETTINGS, wire.ACK, 0)
 
 
@@ -116,12 +118,13 @@ class Http2FastMachine(Http2Streams):
             data = self._skip_preface(data)
         if self._unparsed:
             data = self._unparsed + data
-        start, end, left = 0, len(data), WORK_PER_TURN
+        start, end, left, unpack_head = 0, len(data), WORK_PER_TURN, wire.HEAD.unpack_from
         while end - start >= wire.HEAD_SIZE and left > 0:
-            length_and_kind, flags, stream_id = wire.HEAD.unpack_from(data, start)
+            length_and_kind, flags, stream_id = unpack_head(data, start)
             kind = length_and_kind & 0xFF
             stream_id &= wire.LARGEST  # 4.1: the bit before it is reserved
-            wire.check_place(kind, stream_id)
+            if kind != wire.HEADERS or not stream_id:
+                wire.check_place(kind, stream_id)
             length = length_and_kind >> 8
             if length > wire.DEFAULT_FRAME_SIZE:  # before all of it has come, which may be 16 MiB
                 raise ConnectionFault(ErrorCodes.FRAME_SIZE_ERROR, "larger than SETTINGS_MAX_FRAME_SIZE")
@@ -134,11 +137,16 @@ class Http2FastMachine(Http2Streams):
             if length > ORDINARY_BYTES or kind == wire.SETTINGS:
                 left -= extra_work(kind, flags, length)
             payload = data[payload_start:payload_end]
+            if kind == wire.HEADERS and flags in _WHOLE_SECTION and self._expected is None:
+                event = self._take_section(stream_id, payload, flags != wire.END_HEADERS, False)
+                if event is not None:
+                    yield event
+                continue
             if kind > wire.HEADERS or flags & (wire.PADDED | wire.HAS_PRIORITY):
                 wire.check_payload(kind, flags, payload)
             if self._expected is not None:
                 self._check_expected(kind, flags)
-            event = self._takers[kind](self, flags, stream_id, payload)
+            event = _TAKERS[kind](self, flags, stream_id, payload)
             if event is not None:
                 yield event
         self._unparsed = data[start:]
@@ -235,7 +243,7 @@ class Http2FastMachine(Http2Streams):
         self._decode(block)
         if closed is Closed.RESET_BY_CLIENT:
             self._send_reset(stream_id, ErrorCodes.STREAM_CLOSED)
-        elif closed is Closed.ENDED:
+        elif stream_id in self._ended:
             raise ConnectionFault(ErrorCodes.STREAM_CLOSED, "HEADERS on a stream that has ended (5.1)")
         elif closed is None:
             raise wire.protocol_fault("HEADERS on a stream that was skipped (5.1.1), or closed long ago")
@@ -400,21 +408,6 @@ class Http2FastMachine(Http2Streams):
         self._guard.count_useless()
         return None
 
-    _takers: ClassVar[dict[int, Callable[["Http2FastMachine", int, int, bytes], Event | None]]] = {
-        **dict.fromkeys(range(256), _ignore),
-        wire.DATA: _take_data,
-        wire.HEADERS: _take_headers,
-        wire.PRIORITY: _take_priority,
-        wire.RST_STREAM: _take_reset,
-        wire.SETTINGS: _take_settings,
-        wire.PUSH_PROMISE: _refuse_push,
-        wire.PING: _take_ping,
-        wire.GOAWAY: _take_goaway,
-        wire.WINDOW_UPDATE: _take_window_update,
-        wire.CONTINUATION: _take_continuation,
-        wire.PRIORITY_UPDATE: _take_priority_update,
-    }
-
 
 def _consume(window: WindowManager, size: int) -> None:
     try:
@@ -442,6 +435,24 @@ def _content_length(fields: Fields) -> int | None:
         raise ValueError(values)
     return length
 
+
+_Taker: TypeAlias = Callable[[Http2FastMachine, int, int, bytes], Event | None]
+# ruff: noqa: SLF001 - the table is a part of the class
+_TAKERS: Final[dict[int, _Taker]] = {
+    **dict.fromkeys(range(256), Http2FastMachine._ignore),
+    wire.DATA: Http2FastMachine._take_data,
+    wire.HEADERS: Http2FastMachine._take_headers,
+    wire.PRIORITY: Http2FastMachine._take_priority,
+    wire.RST_STREAM: Http2FastMachine._take_reset,
+    wire.SETTINGS: Http2FastMachine._take_settings,
+    wire.PUSH_PROMISE: Http2FastMachine._refuse_push,
+    wire.PING: Http2FastMachine._take_ping,
+    wire.GOAWAY: Http2FastMachine._take_goaway,
+    wire.WINDOW_UPDATE: Http2FastMachine._take_window_update,
+    wire.CONTINUATION: Http2FastMachine._take_continuation,
+    wire.PRIORITY_UPDATE: Http2FastMachine._take_priority_update,
+}
+"""Who takes a frame, by its kind."""
 
 if TYPE_CHECKING:
     _machine: type[Machine] = Http2FastMachine

@@ -15,7 +15,7 @@ The states of a stream (5.1) are two questions: may the client still send on it,
 What we send is checked where it is made, in `core`; here only that it keeps to states and windows.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from enum import Enum
 
 from h2.errors import ErrorCodes
@@ -30,9 +30,8 @@ from .http2_limits import MAX_CLOSED_STREAMS, MAX_DEBUG_BYTES
 
 
 class Closed(Enum):
-    """How a stream was closed, which is what frames that come late are judged by (5.1)."""
+    """How a stream was closed before both sides had ended it, which is what frames that come late are judged by (5.1)."""
 
-    ENDED = "both sides have ended it"
     RESET_BY_US = "we have reset it"
     RESET_BY_CLIENT = "the client has reset it"
 
@@ -72,6 +71,7 @@ class Http2Streams:
         "_acknowledged",
         "_closed",
         "_encoder",
+        "_ended",
         "_inbound",
         "_initial_inbound",
         "_initial_outbound",
@@ -91,6 +91,7 @@ class Http2Streams:
         self._encoder = HpackEncoder()
         self._streams: dict[int, OpenStream] = {}
         self._closed: OrderedDict[int, Closed] = OrderedDict()
+        self._ended: deque[int] = deque(maxlen=MAX_CLOSED_STREAMS)  # which both sides have ended
         self._newest = 0  # of the client's streams
         self._newest_promised = 0
         # What the client's SETTINGS say.
@@ -164,6 +165,18 @@ class Http2Streams:
         self._send_block(wire.HEADERS, flags, stream_id, self._encoder.encode(fields))
         if end_stream:
             self._end_sending(stream_id, stream)
+
+    def send_whole(self, stream_id: int, fields: Fields, content: bytes) -> int:
+        """Send a response in one DATA frame, if there is room for it; see `Machine.send_whole`."""
+        stream, size = self._ours(stream_id), len(content)
+        left = min(stream.outbound, self.outbound_flow_control_window) - size
+        if left < 0 or size > self.max_outbound_frame_size:
+            return -1
+        self._send_block(wire.HEADERS, 0, stream_id, self._encoder.encode(fields))
+        self._out += (wire.HEAD.pack(size << 8 | wire.DATA, wire.END_STREAM, stream_id), content)
+        self.outbound_flow_control_window -= size
+        self._end_sending(stream_id, stream)
+        return left
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
         """Send one DATA frame, which the windows and the size of a frame have room for."""
@@ -252,12 +265,14 @@ class Http2Streams:
     def _end_sending(self, stream_id: int, stream: OpenStream) -> None:
         stream.sending = False
         if not stream.receiving:
-            self._close(stream_id, Closed.ENDED)
+            del self._streams[stream_id]
+            self._ended.append(stream_id)
 
     def _end_receiving(self, stream_id: int, stream: OpenStream) -> None:
         stream.receiving = False
         if not stream.sending:
-            self._close(stream_id, Closed.ENDED)
+            del self._streams[stream_id]
+            self._ended.append(stream_id)
 
     def _close(self, stream_id: int, how: Closed) -> None:
         del self._streams[stream_id]

@@ -207,6 +207,15 @@ class Http2Machine(H2Connection):
             limit = "max_head_bytes" if isinstance(error, DenialOfServiceError) else None
             raise ConnectionFault(code, str(error), limit=limit) from error
 
+    def send_whole(self, stream_id: int, fields: Fields, content: bytes) -> int:
+        """Send a response in one DATA frame, if there is room for it; see `Machine.send_whole`."""
+        left = self.local_flow_control_window(stream_id) - len(content)
+        if left < 0 or len(content) > self.max_outbound_frame_size:
+            return -1
+        self.send_headers(stream_id, fields)
+        self.send_data(stream_id, content, end_stream=True)
+        return left
+
     def reset_stream(self, stream_id: int, error_code: ErrorCodes | int = ErrorCodes.NO_ERROR) -> None:
         """Send RST_STREAM, unless both sides have ended the stream: then there is nothing to reset."""
         stream = self.streams.get(stream_id)

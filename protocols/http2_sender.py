@@ -73,14 +73,12 @@ class Http2Sender:
         machine, size = self.machine, len(content)
         if self.full or self._schedule or self._unflushed + size > _BURST:
             return False
-        window = machine.local_flow_control_window(stream.id)
-        if size > min(window, machine.max_outbound_frame_size):
+        left = machine.send_whole(stream.id, fields, content)
+        if left < 0:
             return False
-        machine.send_headers(stream.id, fields)
-        machine.send_data(stream.id, content, end_stream=True)
         self.sent += size
         self._unflushed += size
-        self._guard.count_data(size, cut=size == window)
+        self._guard.count_data(size, cut=not left)
         self._sent_all(stream)
         return True
 
