@@ -28,7 +28,7 @@ def open_on_stream(
         StreamFault: It is refused; the code is the HTTP status to answer.
     """
     _check_size(worker.config, request, size)
-    stream.read_hints(request.fields)
+    stream.take_hints(request)
     if (
         request.method != request.method.upper()
     ):  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it

@@ -10,7 +10,7 @@ for the application may pass it on. Knows no connection and no I/O.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from h2.errors import ErrorCodes
 from hpack import NeverIndexedHeaderTuple
@@ -21,8 +21,8 @@ from ..core.errors import StreamFault
 from ..core.scope import RequestHead
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-# RFC 9113, 8.2.1 forbids NUL, CR and LF, and white space around a value; RFC 9110, 5.5 the other controls.
-_VALUE: Final = re.compile(rb"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?")
+# RFC 9113, 8.2.1 forbids NUL, CR and LF in a value; RFC 9110, 5.5 the other controls but the tab.
+_CONTROLS: Final = bytes({*range(0x20), 0x7F} - {ord("\t")})
 _TARGET: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")  # no white space, no control, no "#"
 _AUTHORITY: Final = re.compile(
     rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
@@ -31,15 +31,15 @@ _PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":
 _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
+# Fields that not only the application looks at.
+_NOTED: Final = frozenset((b"content-length", b"cookie", b"expect", b"host", b"priority"))
 # Names that need no check, as most do: those of HPACK (RFC 7541, A) that mean nothing here.
 _ORDINARY: Final = frozenset(
-    name
-    for name, _ in HeaderTable.STATIC_TABLE
-    if not name.startswith(b":") and name not in (b"content-length", b"cookie", b"host", b"transfer-encoding")
+    name for name, _ in HeaderTable.STATIC_TABLE if not name.startswith(b":") and name != b"transfer-encoding"
 )
 _COMMON_METHODS: Final = frozenset((b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT"))
 # A browser sends some fifteen fields with every request, and one or two of them are new each time.
-_MAX_KNOWN_FIELDS: Final = 64
+_MAX_KNOWN_NAMES: Final = 64
 _MAX_KNOWN_BYTES: Final = 1024  # of a field
 # What a promised request never has: its authority is the parent's, and it has no content.
 _NEVER_PROMISED: Final = frozenset((b"connection", b"content-length", b"expect", b"host"))
@@ -57,30 +57,31 @@ class Http2Request(RequestHead):
     Attributes:
         protocol: The `:protocol` of an extended CONNECT (RFC 8441), else None.
         length: The content-length in bytes, or None.
+        priority: How urgent it is (RFC 9218), or None.
+        expects_continue: Whether the client waits for 100 before it sends its content (RFC 9110, 10.1.1).
     """
 
     protocol: bytes | None
-    length: int | None
-
-
-# Method, path, query, fields, protocol and length of a request.
-_Said: TypeAlias = tuple[str, bytes, bytes, Fields, bytes | None, int | None]
+    length: int | None = None
+    priority: bytes | None = None
+    expects_continue: bool = False
 
 
 class RequestReader:
     """Reads the requests of one connection.
 
-    A field is checked once: those that a client repeats are remembered, within a bound, and never
-    for another client.
+    A field that a client repeats is checked once: the first one of each name is remembered, within a
+    bound, and never for another client. What changes under a name is checked each time.
     """
 
-    __slots__ = ("_host", "_known", "_last", "_said")
+    __slots__ = ("_host", "_known", "_last", "_names", "_said")
 
     def __init__(self) -> None:
         self._last: Fields | None = (
             None  # a section that was good; many a client says the same again and again
         )
-        self._said: _Said
+        self._said: Http2Request
+        self._names: set[bytes] = set()
         self._known: set[Field] = set()
         self._host: Field = (
             b"host",
@@ -96,10 +97,20 @@ class RequestReader:
         if section != self._last:
             self._said = self._read(section)
             self._last = section
-        method, path, query, fields, protocol, length = self._said
-        return Http2Request(method, path, query, fields.copy(), "2", protocol, length)
+        said = self._said
+        return Http2Request(
+            said.method,
+            said.path,
+            said.query,
+            said.fields.copy(),
+            "2",
+            said.protocol,
+            said.length,
+            said.priority,
+            said.expects_continue,
+        )
 
-    def _read(self, section: Fields) -> _Said:
+    def _read(self, section: Fields) -> Http2Request:
         pseudo: dict[bytes, bytes] = {}
         for name, value in section:
             if name not in _PSEUDO:
@@ -109,54 +120,41 @@ class RequestReader:
             pseudo[name] = value
         method = pseudo.get(b":method", b"")
         _check_target(pseudo, method)
-        fields, noted = self._read_fields(section[len(pseudo) :])
-        authority = pseudo.get(b":authority", b"")
-        length = None
-        if noted:
-            authority, length = _authority(pseudo, noted), _length(noted)
-        if authority != self._host[1]:
-            fields[0] = self._learn_host(authority)
         path, _, query = pseudo.get(b":path", b"").partition(b"?")
-        return method.decode("ascii"), path, query, fields, pseudo.get(b":protocol"), length
+        fields = section[len(pseudo) :]
+        noted = self._check_fields(fields)
+        request = Http2Request(method.decode("ascii"), path, query, fields, "2", pseudo.get(b":protocol"))
+        authority = pseudo.get(b":authority", b"")
+        if noted:
+            authority = _authority(pseudo, noted)
+            _note(request, noted)
+        if authority != self._host[1]:
+            self._host = _host(authority)
+        request.fields.insert(0, self._host)
+        return request
 
-    def _read_fields(self, section: Fields) -> tuple[Fields, Fields]:
-        """Return the fields, behind one for the authority, and those that not only the application looks at."""
-        known = self._known
-        fields: Fields = [self._host]
+    def _check_fields(self, fields: Fields) -> Fields:
+        """Check fields; return those that not only the application looks at."""
+        known, names = self._known, self._names
         noted: Fields = []
-        crumbs = 0
-        for field in section:
-            if field in known:
-                fields.append(field)
-                continue
+        for field in [field for field in fields if field not in known]:
             name, value = field
-            if not _VALUE.fullmatch(value):
-                raise _malformed(f"the value of {name!r}")
-            if name == b"host":
+            _check_value(name, value)
+            if name in _NOTED:
                 noted.append(field)
-                continue
-            fields.append(field)
-            if name == b"cookie":
-                crumbs += 1
-            elif name == b"content-length":
-                noted.append(field)
-            else:
+            elif name not in names:
                 if name not in _ORDINARY:
                     _check_name(name, value)
-                if len(name) + len(value) <= _MAX_KNOWN_BYTES:
+                if name != b"te" and len(name) + len(value) <= _MAX_KNOWN_BYTES:
                     self._remember(field)
-        return _joined(fields) if crumbs > 1 else fields, noted
+        return noted
 
     def _remember(self, field: Field) -> None:
-        if len(self._known) >= _MAX_KNOWN_FIELDS:
+        if len(self._names) >= _MAX_KNOWN_NAMES:
+            self._names.clear()
             self._known.clear()
+        self._names.add(field[0])
         self._known.add(field)
-
-    def _learn_host(self, authority: bytes) -> Field:
-        if not _AUTHORITY.fullmatch(authority):
-            raise _malformed("no valid :authority")
-        self._host = (b"host", authority)
-        return self._host
 
 
 def promised_request(
@@ -194,8 +192,7 @@ def check_trailers(section: Iterable[tuple[bytes, bytes]], *, tunnel: bool = Fal
     if tunnel:
         raise _malformed("HEADERS in a tunnel")
     for name, value in section:
-        if not _VALUE.fullmatch(value):
-            raise _malformed(f"the value of {name!r}")
+        _check_value(name, value)
         _check_name(name, value)
 
 
@@ -222,13 +219,21 @@ def _check_name(name: bytes, value: bytes) -> None:
         raise _malformed(f"{name!r} belongs to a connection, not to a request")
 
 
+def _check_value(name: bytes, value: bytes) -> None:
+    """Refuse a value with a control character in it, or with white space around it (RFC 9113, 8.2.1)."""
+    if len(value.translate(None, _CONTROLS)) != len(value) or len(value.strip()) != len(value):
+        raise _malformed(f"the value of {name!r}")
+
+
 def _check_target(pseudo: dict[bytes, bytes], method: bytes) -> None:
     """Check the control data (RFC 9113, 8.3.1 and 8.5; RFC 8441, 4)."""
     if method not in _COMMON_METHODS and not _NAME.fullmatch(method.lower()):
         raise _malformed("no valid :method")
     connect, extended = method == b"CONNECT", b":protocol" in pseudo
-    if extended and not (connect and _VALUE.fullmatch(pseudo[b":protocol"])):
-        raise _malformed(":protocol without CONNECT, or no valid one")
+    if extended:
+        if not connect:
+            raise _malformed(":protocol without CONNECT")
+        _check_value(b":protocol", pseudo[b":protocol"])
     if connect and not extended:
         if b":scheme" in pseudo or b":path" in pseudo or b":authority" not in pseudo:
             raise _malformed("CONNECT has :authority alone")
@@ -249,13 +254,30 @@ def _authority(pseudo: dict[bytes, bytes], fields: Fields) -> bytes:
     return authority
 
 
-def _length(fields: Fields) -> int | None:
-    lengths = [value for name, value in fields if name == b"content-length"]
-    if not lengths:
-        return None
-    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > _MAX_LENGTH_DIGITS:
-        raise _malformed("content-length is one number of bytes")
-    return int(lengths[0])
+def _host(authority: bytes) -> Field:
+    if not _AUTHORITY.fullmatch(authority):
+        raise _malformed("no valid :authority")
+    return (b"host", authority)
+
+
+def _note(request: Http2Request, noted: Fields) -> None:
+    """Put into a request what its fields say about it, and its fields in order."""
+    crumbs = 0
+    for name, value in noted:
+        if name == b"cookie":
+            crumbs += 1
+        elif name == b"content-length":
+            if request.length is not None or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
+                raise _malformed("content-length is one number of bytes")
+            request.length = int(value)
+        elif name == b"priority":
+            request.priority = value
+        elif name == b"expect":
+            request.expects_continue = value.lower() == b"100-continue"
+        else:
+            request.fields = [field for field in request.fields if field[0] != b"host"]
+    if crumbs > 1:
+        request.fields = _joined(request.fields)
 
 
 def _joined(fields: Fields) -> Fields:

@@ -14,6 +14,7 @@ from ..core.asgi import Fields
 from ..core.exchange import Head, Stream
 from ..core.http import HttpExchange
 from ..core.websocket import WebSocketExchange
+from .http2_request import Http2Request
 from .http2_schedule import DEFAULT, Priority, parse_priority
 
 AnyExchange: TypeAlias = HttpExchange | WebSocketExchange
@@ -219,15 +220,12 @@ class Http2Stream:
         """Whether content waits to be sent."""
         return self._pending_bytes > 0
 
-    def read_hints(self, fields: Fields) -> None:
+    def take_hints(self, request: Http2Request) -> None:
         """Keep what the head of the request says about how to answer."""
-        for name, value in fields:
-            if name == b"host":
-                self.authority = value
-            elif name == b"priority":
-                self.priority = parse_priority(value)
-            elif name == b"expect" and value.lower() == b"100-continue":
-                self.expects_continue = True
+        self.authority = request.fields[0][1]
+        if request.priority is not None:
+            self.priority = parse_priority(request.priority)
+        self.expects_continue = request.expects_continue
 
     def take(self, limit: int) -> bytes:
         """Take the content of one frame, which is joined or cut as needed.
