@@ -249,7 +249,8 @@ _SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization",
 
 _STATIC_NAMES: Final = {name: index for index, (name, _) in reversed([*enumerate(_STATIC, 1)])}
 _STATIC_FIELDS: Final = {field: _integer(index, 0x7F, 0x80) for index, field in enumerate(_STATIC, 1)}
-_LENGTHS: Final = [_integer(length, 0x7F, 0x00) for length in range(1024)]
+_KNOWN_LENGTHS: Final = 1024
+_LENGTHS: Final = [_integer(length, 0x7F, 0x00) for length in range(_KNOWN_LENGTHS)]
 # The dynamic entries by their age, the newest first: as many as the smallest entries would fill a table.
 _DYNAMIC_FIELDS: Final = [
     _integer(_FIRST_DYNAMIC + age, 0x7F, 0x80) for age in range(_DEFAULT_TABLE // _ENTRY_OVERHEAD)
@@ -311,7 +312,7 @@ class HpackEncoder:
         numbers = self._numbers
         for field in fields:
             if type(field) is NeverIndexedHeaderTuple:
-                parts.append(_literal(field, _NEVER_INDEXED))
+                parts.append(_literal(*field, _NEVER_INDEXED))
             elif (number := numbers.get(field)) is not None:
                 parts.append(_DYNAMIC_FIELDS[self._added - number])
             else:
@@ -322,22 +323,22 @@ class HpackEncoder:
         """Encode a field that is in no table; add it to ours unless it comes for the first time."""
         name, value = field
         if name in _SECRET:
-            return _literal(field, _NEVER_INDEXED)
+            return _literal(name, value, _NEVER_INDEXED)
         size = _ENTRY_OVERHEAD + len(name) + len(value)
         if size > self._size * _MAX_SHARE:
-            return _literal(field, _WITHOUT_INDEXING)
+            return _literal(name, value, _WITHOUT_INDEXING)
         marks, mark = self._marks, hash(field)
         if mark not in marks:
             if len(marks) == _MAX_MARKS:
                 marks.clear()
             marks.add(mark)
-            return _literal(field, _WITHOUT_INDEXING)
+            return _literal(name, value, _WITHOUT_INDEXING)
         self._table.append((field, size))
         self._table_bytes += size
         self._added += 1
         self._numbers[field] = self._added
         self._evict()
-        return _literal(field, _INCREMENTAL)
+        return _literal(name, value, _INCREMENTAL)
 
     def _evict(self) -> None:
         """Drop the oldest entries until the others fit (4.3, 4.4)."""
@@ -347,8 +348,7 @@ class HpackEncoder:
             del self._numbers[field]
 
 
-def _literal(field: Field, pattern: int) -> bytes:
-    name, value = field
+def _literal(name: bytes, value: bytes, pattern: int) -> bytes:
     length = len(value)
-    encoded = _LENGTHS[length] if length < len(_LENGTHS) else _integer(length, 0x7F, 0x00)
+    encoded = _LENGTHS[length] if length < _KNOWN_LENGTHS else _integer(length, 0x7F, 0x00)
     return _name(name, pattern) + encoded + value

@@ -315,11 +315,6 @@ class Http2Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ events: requests
 
     def _request_received(self, event: events.RequestReceived) -> None:
-        self._take_request(event)
-        if event.ended:
-            self._end_request(event.stream_id)
-
-    def _take_request(self, event: events.RequestReceived) -> None:
         stream_id = event.stream_id
         early_priority = self._early_priorities.take(stream_id)
         if self._phase is Phase.ANNOUNCED:
@@ -346,6 +341,8 @@ class Http2Connection(asyncio.Protocol):
         if early_priority is not None:  # RFC 9218, 7: it overrides what the request says
             stream.priority = early_priority
         self._start_soon(stream, exchange)
+        if event.ended:
+            self._end_request(stream)
 
     def _count_request(self) -> None:
         """Let a request keep the connection open; after so many of them it is left in good order."""
@@ -370,7 +367,7 @@ class Http2Connection(asyncio.Protocol):
         else:
             self._take_content(stream, event.data, event.size - len(event.data))
         if event.ended:
-            self._end_request(event.stream_id)
+            self._end_stream(event.stream_id)
 
     def _take_content(self, stream: Http2Stream, data: bytes, padding: int) -> None:
         if padding:  # is nobody's to take (RFC 9113, 6.1)
@@ -400,14 +397,18 @@ class Http2Connection(asyncio.Protocol):
             check_trailers(event.fields, tunnel=stream is not None and stream.tunnel)
         except StreamFault as fault:
             self._refuse(event.stream_id, fault)
-        self._end_request(event.stream_id)
+        self._end_stream(event.stream_id)
 
-    def _end_request(self, stream_id: int) -> None:
-        """Tell the application that the client has ended its request, if there still is one."""
+    def _end_stream(self, stream_id: int) -> None:
+        """Note that the client has ended its side of a stream; its request, if that is not over yet."""
         stream = self._streams.get(stream_id)
         if stream is None:
             self._answered.pop(stream_id, None)
-            return
+        else:
+            self._end_request(stream)
+
+    def _end_request(self, stream: Http2Stream) -> None:
+        """Tell the application that the client has ended its request."""
         stream.receiving = False
         try:
             check_content(stream.length, stream.received)

@@ -74,6 +74,8 @@ class Http2FastMachine(Http2Streams):
         "_guard",
         "_max_block",
         "_preface",
+        "_promises",
+        "_push_enabled",
         "_unparsed",
         "behind",
     )
@@ -93,6 +95,9 @@ class Http2FastMachine(Http2Streams):
         self._block_ends_stream = False
         self._block_malformed = False
         self._decoder = HpackDecoder(self._max_block)
+        # What the client's SETTINGS say.
+        self._push_enabled = True
+        self._promises = wire.LARGEST
 
     @property
     def unfinished_head(self) -> int | None:
@@ -360,6 +365,7 @@ class Http2FastMachine(Http2Streams):
         values = wire.read_settings(payload)
         self._push_enabled = bool(values.get(wire.ENABLE_PUSH, self._push_enabled))
         self._promises = values.get(wire.MAX_CONCURRENT_STREAMS, self._promises)
+        self.push_limit = self._promises if self._push_enabled else 0
         self.max_outbound_frame_size = values.get(wire.MAX_FRAME_SIZE, self.max_outbound_frame_size)
         if wire.HEADER_TABLE_SIZE in values:
             self._encoder.header_table_size = values[wire.HEADER_TABLE_SIZE]

@@ -65,6 +65,7 @@ class Http2Streams:
     Attributes:
         outbound_flow_control_window: How much content the client takes on all streams together, in bytes.
         max_outbound_frame_size: How much of it in one frame, in bytes.
+        push_limit: How many promised streams it accepts at a time (6.5.2).
     """
 
     __slots__ = (
@@ -78,12 +79,11 @@ class Http2Streams:
         "_newest",
         "_newest_promised",
         "_out",
-        "_promises",
-        "_push_enabled",
         "_stream_window",
         "_streams",
         "max_outbound_frame_size",
         "outbound_flow_control_window",
+        "push_limit",
     )
 
     def __init__(self, config: Config) -> None:
@@ -95,8 +95,7 @@ class Http2Streams:
         self._newest = 0  # of the client's streams
         self._newest_promised = 0
         # What the client's SETTINGS say.
-        self._push_enabled = True
-        self._promises = wire.LARGEST
+        self.push_limit = wire.LARGEST
         self._initial_outbound = wire.DEFAULT_WINDOW
         self.max_outbound_frame_size = wire.DEFAULT_FRAME_SIZE
         self.outbound_flow_control_window = wire.DEFAULT_WINDOW
@@ -130,11 +129,6 @@ class Http2Streams:
     def is_idle(self, stream_id: int) -> bool:
         """Whether a stream has not been opened yet, nor skipped (5.1.1)."""
         return stream_id > (self._newest if stream_id % 2 else self._newest_promised)
-
-    @property
-    def push_limit(self) -> int:
-        """How many promised streams the client accepts at a time (6.5.2)."""
-        return self._promises if self._push_enabled else 0
 
     @property
     def inbound_flow_control_window(self) -> int:

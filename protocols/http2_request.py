@@ -77,10 +77,8 @@ class RequestReader:
     __slots__ = ("_host", "_known", "_last", "_names", "_said")
 
     def __init__(self) -> None:
-        self._last: Fields | None = (
-            None  # a section that was good; many a client says the same again and again
-        )
-        self._said: Http2Request
+        self._last: Fields | None = None  # many a client says the same again and again
+        self._said: Http2Request | None = None  # what it says, once it has come twice
         self._names: set[bytes] = set()
         self._known: set[Field] = set()
         self._host: Field = (
@@ -95,9 +93,11 @@ class RequestReader:
             StreamFault: It is malformed; the code is PROTOCOL_ERROR.
         """
         if section != self._last:
-            self._said = self._read(section)
-            self._last = section
+            self._last, self._said = section, None
+            return self._read(section)
         said = self._said
+        if said is None:
+            said = self._said = self._read(section)
         return Http2Request(
             said.method,
             said.path,

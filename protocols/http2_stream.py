@@ -6,6 +6,7 @@ subject to flow control (RFC 9113, 5.2.1). Knows no transport.
 """
 
 from collections import deque
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from h2.errors import ErrorCodes
@@ -18,6 +19,9 @@ from .http2_request import Http2Request
 from .http2_schedule import DEFAULT, Priority, parse_priority
 
 AnyExchange: TypeAlias = HttpExchange | WebSocketExchange
+
+
+_STATUS: Final = {int(status): (b":status", b"%d" % status) for status in HTTPStatus}
 
 
 class Carrier(Protocol):
@@ -149,7 +153,7 @@ class Http2Stream:
         if head is not None:
             self.expects_continue = False
             self.begun = True
-            fields = [(b":status", b"%d" % head.status), *head.fields]
+            fields = [_STATUS.get(head.status) or (b":status", b"%d" % head.status), *head.fields]
             if end and body and self._carrier.send_whole(self, fields, body):
                 return
             self._carrier.send_head(self, fields, end=end and not body)
