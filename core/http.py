@@ -352,33 +352,17 @@ class HttpExchange:
 
     def _checked_head(self, status: int, pairs: Any) -> Head:
         fields, noted = sort_fields(pairs, _NOTED)
-        length: int | None = None
-        close = has_date = has_server = False
-        for name, value in noted:
-            if name in _SERVER_ONLY:
-                continue
-            value = checked_value(name, value)
-            if name == b"content-length":
-                if status not in _WITHOUT_LENGTH:
-                    if length is None:
-                        fields.append((name, value))
-                    length = _content_length(value, length)
-            elif name == b"connection":
-                close = close or b"close" in value.lower()
-            else:
-                fields.append((name, value))
-                has_date = has_date or name == b"date"
-                has_server = has_server or name == b"server"
-        if status == 205:  # RFC 9110, 15.3.6: the client must not wait for content.
-            fields.append((b"content-length", b"0"))
+        length, close, says_date, says_server = _read_noted(noted, fields, status)
+        self._announced_length = length
         worker = self._worker
-        if not has_date:
+        if not says_date:
             fields.append((b"date", worker.clock.date))
-        if worker.server_field is not None and not has_server:
+        if worker.server_field is not None and not says_server:
             fields.append(worker.server_field)
         if worker.hsts_field is not None:
             self._add_hsts(fields, worker.hsts_field)
-        self._announced_length = length
+        if status == 205:  # RFC 9110, 15.3.6: the client must not wait for content.
+            fields.append((b"content-length", b"0"))
         return Head(status, fields, length is not None or status == 205, close)
 
     def _add_hsts(self, fields: Fields, hsts: Field) -> None:
@@ -589,6 +573,33 @@ class HttpExchange:
             outcome = self.outcome
             for observe in self._worker.observers:
                 observe(outcome)
+
+
+def _read_noted(
+    noted: list[tuple[bytes, Any]], fields: Fields, status: int
+) -> tuple[int | None, bool, bool, bool]:
+    """Add what goes out of the fields that the server looks at.
+
+    Returns:
+        The length of the content, if it was said; whether `close`, a date and a server were.
+    """
+    length: int | None = None
+    close = has_date = has_server = False
+    for name, unchecked in noted:
+        if name in _SERVER_ONLY or (name == b"content-length" and status in _WITHOUT_LENGTH):
+            continue
+        value = checked_value(name, unchecked)
+        if name == b"content-length":
+            if length is None:
+                fields.append((name, value))
+            length = _content_length(value, length)
+        elif name == b"connection":
+            close = close or b"close" in value.lower()
+        else:
+            fields.append((name, value))
+            has_date = has_date or name == b"date"
+            has_server = has_server or name == b"server"
+    return length, close, has_date, has_server
 
 
 def _content_length(value: bytes, known: int | None) -> int:

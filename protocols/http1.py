@@ -308,17 +308,18 @@ class Http1Connection(asyncio.Protocol):
         Returns:
             Whether it was one; else nothing has happened.
         """
-        if self._buffer or self._phase not in _BETWEEN or self._output.full:
+        output = self._output
+        if self._buffer or output.full or self._phase not in _BETWEEN:
             return False
         request = self._heads.read_alone(data)
         if request is None:
             return False
-        self._output.gathering = True
+        output.gathering = True
         try:
             self._begin(request)
         finally:
-            self._output.gathering = False
-            self._output.flush()
+            output.gathering = False
+            output.flush()
         return True
 
     def _pump(self) -> None:

@@ -69,19 +69,8 @@ class PlainHeads:
         parts = _REQUEST_LINE.fullmatch(lines.pop(0))
         if parts is None or len(lines) > max_fields:
             return None
-        known, host_line = self._known, self._host_line
         fields: Fields = []
-        framing: Fields = []
-        for line in lines:
-            field = known.get(line)
-            if field is None:
-                field = self._host if line == host_line else self._learn(line)
-                if field is None:
-                    return None
-                if field[0] in _FRAMING:
-                    framing.append(field)
-            fields.append(field)
-        framed = _ONLY_HOST if framing == [self._host] else _read_framing(framing)
+        framed = self._read_lines(lines, fields)
         name, target = parts.groups()
         method = _METHODS.get(name)
         if framed is None or method is None:
@@ -96,6 +85,24 @@ class PlainHeads:
         if len(raw) <= _MAX_REPEATED:
             self._last, self._said = raw, (method, path, query, fields)
         return _bare_request(method, path, query, fields)
+
+    def _read_lines(self, lines: list[bytes], fields: Fields) -> tuple[int, bool] | None:
+        """Add fields; return the length of the content in bytes, and whether another request may follow.
+
+        None if a line is not plain, or all of them together.
+        """
+        known, host_line = self._known, self._host_line
+        framing: Fields = []
+        for line in lines:
+            field = known.get(line)
+            if field is None:
+                field = self._host if line == host_line else self._learn(line)
+                if field is None:
+                    return None
+                if field[0] in _FRAMING:
+                    framing.append(field)
+            fields.append(field)
+        return _ONLY_HOST if framing == [self._host] else _read_framing(framing)
 
     def _learn(self, line: bytes) -> Field | None:
         """Check a field line that is new on this connection; None if it is for h11."""
