@@ -22,6 +22,28 @@ An empty name would be legal there, but not in the URI of a resource (RFC 9110, 
 LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 """A number of bytes that fits 63 bits; anything longer is an attack, not an upload."""
 
+# What a WebSocket's handshake has, and keeps in its scope for as long as it is open: one object for all of them.
+_NAMES: Final = {
+    name: name
+    for name in (
+        *(b"host", b"upgrade", b"connection", b"origin", b"user-agent", b"cookie", b"authorization"),
+        *(
+            b"sec-websocket-key",
+            b"sec-websocket-version",
+            b"sec-websocket-protocol",
+            b"sec-websocket-extensions",
+        ),
+        *(
+            b"accept-encoding",
+            b"accept-language",
+            b"cache-control",
+            b"pragma",
+            b"x-forwarded-for",
+            b"x-forwarded-proto",
+        ),
+    )
+}
+
 
 def malformed(reason: str) -> StreamFault:
     """Make the fault of a request that is not one."""
@@ -39,4 +61,5 @@ def read_field(line: bytes) -> Field:
         if line[:1] in (b" ", b"\t"):
             raise malformed("a folded field line (RFC 9112, 5.2)")
         raise malformed("a malformed field line")
-    return field[1].lower(), field[2].strip(b" \t")
+    name = field[1].lower()
+    return _NAMES.get(name, name), field[2].strip(b" \t")
