@@ -98,6 +98,7 @@ class HpackDecoder:
     """The client's blocks to lists of fields; one per connection, every block in turn.
 
     Attributes:
+        changed: Whether the last block changed the table, so that the same bytes might say something else now.
         list_bytes: The size of the last list, in bytes as 4.1 counts them.
         max_header_list_size: How large a list may become, in bytes as 4.1 counts them.
         max_allowed_table_size: How large the client may make its table, in bytes: what our SETTINGS said.
@@ -108,6 +109,7 @@ class HpackDecoder:
         "_remembered_bytes",
         "_table",
         "_table_bytes",
+        "changed",
         "header_table_size",
         "list_bytes",
         "max_allowed_table_size",
@@ -119,6 +121,7 @@ class HpackDecoder:
         self.max_header_list_size = max_header_list_size
         self.max_allowed_table_size = _DEFAULT_TABLE
         # This connection.
+        self.changed = False
         self.list_bytes = 0
         self.header_table_size = _DEFAULT_TABLE
         self._table = _STATIC_ENTRIES.copy()  # the dynamic part begins with the newest
@@ -139,7 +142,7 @@ class HpackDecoder:
             OversizedHeaderListError: The list is larger than allowed.
             HPACKDecodingError: The block is invalid, or makes the table larger than allowed.
         """
-        table = self._table
+        table, self.changed = self._table, False
         fields: Fields = []
         list_bytes, position, end = 0, 0, len(data)
         try:
@@ -174,6 +177,7 @@ class HpackDecoder:
                     field = (name, value)
                     size = _ENTRY_OVERHEAD + len(name) + len(value)
                     if first >= 0x40:
+                        self.changed = True
                         table.insert(_FIRST_DYNAMIC, (field, size))
                         self._table_bytes += size
                         if self._table_bytes > self.header_table_size:
@@ -225,6 +229,7 @@ class HpackDecoder:
     def _resize(self, size: int) -> None:
         if size > self.max_allowed_table_size:
             raise InvalidTableSizeError("the table is made larger than allowed")
+        self.changed = True
         self.header_table_size = size
         self._evict()
 

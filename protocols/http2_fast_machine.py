@@ -53,6 +53,7 @@ from .http2_limits import (
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # 3.4
 # The flags of nearly all HEADERS: of a field section in one frame, without padding and priority.
 _WHOLE_SECTION: Final = frozenset((wire.END_HEADERS, wire.END_HEADERS | wire.END_STREAM))
+_MALFORMED: Final = -1  # in place of a length of content
 _SETTINGS_ACK: Final = wire.frame(wire.SETTINGS, wire.ACK, 0)
 
 
@@ -72,6 +73,8 @@ class Http2FastMachine(Http2Streams):
         "_decoder",
         "_expected",
         "_guard",
+        "_last_block",
+        "_last_section",
         "_max_block",
         "_preface",
         "_promises",
@@ -95,6 +98,9 @@ class Http2FastMachine(Http2Streams):
         self._block_ends_stream = False
         self._block_malformed = False
         self._decoder = HpackDecoder(self._max_block)
+        # The last field section, if it left the table alone, and what it said: fields, and the length of content.
+        self._last_block: bytes | None = None
+        self._last_section: tuple[Fields, int | None] = [], None
         # What the client's SETTINGS say.
         self._push_enabled = True
         self._promises = wire.LARGEST
@@ -223,11 +229,10 @@ class Http2FastMachine(Http2Streams):
         if stream is None and stream_id <= self._newest:
             self._take_late_section(stream_id, block)
             return None
-        fields = self._decode(block)
-        try:
-            length = _content_length(fields)
-        except ValueError:
-            length, malformed = None, True
+        if block != self._last_block:
+            self._read_section(block)
+        fields, length = self._last_section
+        malformed = malformed or length == _MALFORMED
         if stream is None:
             self._newest = stream_id
             self._streams[stream_id] = OpenStream(self._initial_outbound, length, receiving=not ended)
@@ -241,11 +246,17 @@ class Http2FastMachine(Http2Streams):
         self._end_receiving(stream_id, stream)
         return TrailersReceived(stream_id, fields)
 
+    def _read_section(self, block: bytes) -> None:
+        """Make a field section the last one; while the table stays, the same bytes say the same again."""
+        fields = self._decode(block)
+        self._last_section = fields, _content_length(fields)
+        self._last_block = None if self._decoder.changed else block
+
     def _take_late_section(self, stream_id: int, block: bytes) -> None:
         """Drop a field section of a closed stream; it is decoded, for it may change the table (4.3)."""
         closed = self._closed.get(stream_id)
         self._guard.count_useless()
-        self._decode(block)
+        self._read_section(block)
         if closed is Closed.RESET_BY_CLIENT:
             self._send_reset(stream_id, ErrorCodes.STREAM_CLOSED)
         elif stream_id in self._ended:
@@ -427,19 +438,12 @@ def _too_large_window() -> ConnectionFault:
 
 
 def _content_length(fields: Fields) -> int | None:
-    """Return the announced length of content in bytes, or None.
-
-    Raises:
-        ValueError: It is no number, or there are several.
-    """
+    """Return the announced length of content in bytes, None without one, or that it is malformed: no number, or several."""
     values = [value for name, value in fields if name == b"content-length"]
     if not values:
         return None
-    lengths = {int(value) if value.isdigit() else -1 for value in values}
-    length = lengths.pop()
-    if lengths or length < 0:
-        raise ValueError(values)
-    return length
+    lengths = {int(value) if value.isdigit() else _MALFORMED for value in values}
+    return lengths.pop() if len(lengths) == 1 else _MALFORMED
 
 
 _Taker: TypeAlias = Callable[[Http2FastMachine, int, int, bytes], Event | None]

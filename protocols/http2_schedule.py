@@ -82,22 +82,23 @@ class _Level(Generic[S]):
 
 
 class Schedule(Generic[S]):
-    """The streams that could send now, and whose turn it is."""
+    """The streams that could send now, and whose turn it is.
 
-    __slots__ = ("_levels", "_priorities")
+    Attributes:
+        members: Who they are, and the priority of each.
+    """
+
+    __slots__ = ("_levels", "members")
 
     def __init__(self) -> None:
         self._levels: list[_Level[S]] = [_Level() for _ in range(8)]
-        self._priorities: dict[S, Priority] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._priorities)
+        self.members: dict[S, Priority] = {}
 
     def add(self, stream: S) -> None:
         """Let a stream take part, with the priority it has now; harmless if it does already."""
-        if stream in self._priorities:
+        if stream in self.members:
             return
-        priority = self._priorities[stream] = stream.priority
+        priority = self.members[stream] = stream.priority
         level = self._levels[priority.urgency]
         if priority.incremental:
             level.ring.append(stream)
@@ -108,7 +109,7 @@ class Schedule(Generic[S]):
 
     def discard(self, stream: S) -> None:
         """Let a stream sit out; harmless if it does already."""
-        priority = self._priorities.pop(stream, None)
+        priority = self.members.pop(stream, None)
         if priority is None:
             return
         level = self._levels[priority.urgency]

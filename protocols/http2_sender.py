@@ -51,12 +51,12 @@ class Http2Sender:
 
     def __bool__(self) -> bool:
         """Whether there is anything to flush."""
-        return self.machine.wants_to_send or bool(self._schedule)
+        return self.machine.wants_to_send or bool(self._schedule.members)
 
     @property
     def waits(self) -> bool:
         """Whether streams with content wait for the transport, or for the window of the connection."""
-        return bool(self._schedule)
+        return bool(self._schedule.members)
 
     def add(self, stream: Http2Stream) -> None:
         """Let a stream take its turns, if it has content and window."""
@@ -65,13 +65,13 @@ class Http2Sender:
 
     def discard(self, stream: Http2Stream) -> None:
         """Let a stream sit out; harmless if it does already."""
-        if self._schedule:
+        if self._schedule.members:
             self._schedule.discard(stream)
 
     def send_whole(self, stream: Http2Stream, fields: Fields, content: bytes) -> bool:
         """Send a response in one DATA frame, unless somebody waits for a turn or it has no room; tell whether."""
         machine, size = self.machine, len(content)
-        if self.full or self._schedule or self._unflushed + size > _BURST:
+        if self.full or self._schedule.members or self._unflushed + size > _BURST:
             return False
         left = machine.send_whole(stream.id, fields, content)
         if left < 0:
@@ -94,14 +94,14 @@ class Http2Sender:
             transport.write(data)
             self._unflushed = 0
             self.handed_over += len(data)
-            if self.full or not self._schedule:
+            if self.full or not self._schedule.members:
                 break
-        return self._blocked or bool(self._schedule)
+        return self._blocked or bool(self._schedule.members)
 
     def _fill(self) -> None:
         """Take frames out of the streams in turns, a burst of them."""
         machine, room = self.machine, _BURST - self._unflushed
-        while room > 0 and self._schedule and machine.outbound_flow_control_window > 0:
+        while room > 0 and self._schedule.members and machine.outbound_flow_control_window > 0:
             stream = self._schedule.next()
             window = machine.local_flow_control_window(stream.id)
             if window > 0:

@@ -88,7 +88,7 @@ def test_the_next_in_line_follows_when_the_first_is_done() -> None:
     schedule.discard(first)
     assert schedule.next() is second
     schedule.discard(second)
-    assert not schedule
+    assert not schedule.members
     with pytest.raises(LookupError, match="no stream"):
         schedule.next()
 
@@ -100,7 +100,7 @@ def test_a_stream_is_there_once_however_often_it_is_added() -> None:
     schedule.add(sender)
     schedule.discard(sender)
     schedule.discard(sender)
-    assert not schedule
+    assert not schedule.members
 
 
 def test_a_stream_leaves_from_where_it_entered_though_its_priority_has_changed() -> None:
@@ -148,10 +148,10 @@ def test_whatever_comes_and_goes_the_schedule_knows_who_is_there(data: st.DataOb
             case _:
                 if present:
                     assert schedule.next() in present
-        assert bool(schedule) == bool(present)
+        assert bool(schedule.members) == bool(present)
     for sender in senders:
         schedule.discard(sender)
-    assert not schedule
+    assert not schedule.members
     assert all(not level.ring and not level.line for level in schedule._levels)
 
 

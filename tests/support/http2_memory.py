@@ -82,7 +82,7 @@ async def memory_connection(app: Application, **settings: Any) -> AsyncIterator[
     assert not worker.dispatcher.running, [call.scope for call in worker.dispatcher.running]
     assert not connection.clock._watched, connection.clock._watched
     assert not server._streams, server._streams
-    assert not server._sender._schedule
+    assert not server._sender._schedule.members
     assert not server._starting
 
 
