@@ -3,7 +3,8 @@
 Invariants:
 - The port stays open. Clients that come while nobody serves wait in the backlog: who saves a file and asks
   again is answered by the new code.
-- The old worker ends before the new one starts: an application may count on being alone.
+- The old worker ends before the new one starts: an application may count on being alone. But the interpreter of
+  the new one is there already, and has loaded all but the application, which is most of a start.
 - What cannot be loaded is told once, and waited for; it does not end the command.
 - Changes are reported by the system (watchfiles). What editors, git, Python and other tools write beside the
   files of an application is none.
@@ -14,6 +15,7 @@ import dataclasses
 import os
 import signal
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ from .core.errors import ApplicationFailed, ConfigError
 from .core.log import error_log
 from .core.process import Signals
 from .core.sockets import Listeners, open_as_user
-from .worker_process import WorkerProcess, failure_of, orders
+from .worker_process import Interpreter, WorkerProcess, failure_of, orders
 
 __all__ = ["Files", "Reloader"]
 
@@ -56,6 +58,7 @@ class Reloader:
         self._files = Files(config)
         self._listeners = Listeners([], [], [])
         self._worker: WorkerProcess | None = None
+        self._spare: asyncio.Task[Interpreter] | None = None
         self._announced = False
         self._changed_at = NEVER
 
@@ -99,12 +102,25 @@ class Reloader:
             change.cancel()
             await asyncio.wait({change})
             await changes.aclose()
+            await self._discard_spare()
 
     async def _start(self) -> WorkerProcess:
-        listeners = self._listeners
-        return await WorkerProcess.start(
-            1, orders(self._app, self._config, listeners), listeners, self._clock
-        )
+        told = orders(self._app, self._config, self._listeners)
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            with suppress(OSError):  # which, if it stays so, `WorkerProcess.start` has words for
+                return await WorkerProcess.of(await spare, 1, told, self._clock)
+        return await WorkerProcess.start(1, told, self._listeners, self._clock)
+
+    def _prepare(self) -> None:
+        """Have an interpreter ready for the next change."""
+        if self._spare is None:
+            self._spare = asyncio.create_task(Interpreter.start(self._listeners))
+
+    async def _discard_spare(self) -> None:
+        if self._spare is not None:
+            with suppress(OSError):
+                await (await self._spare).discard()
 
     async def _attend(self, worker: WorkerProcess) -> None:
         """Listen to a worker until it has ended; say why, unless it was told to."""
@@ -128,6 +144,7 @@ class Reloader:
     def _heard(self, worker: WorkerProcess, message: Message) -> None:
         match message["event"]:
             case "ready":
+                self._prepare()
                 worker.state = "ready"
                 if not self._announced:
                     for line in message["announcements"]:
@@ -136,6 +153,7 @@ class Reloader:
                     error_log.info("serving again after %.1f seconds", self._clock.now() - self._changed_at)
                 self._announced = True
             case "failed":
+                self._prepare()
                 worker.failure = failure_of(message)
 
     def _kill(self) -> None:

@@ -44,6 +44,54 @@ STEADY_SECONDS: Final = 10.0
 _LAST_WORDS_SECONDS: Final = 1.0
 
 
+class Interpreter:
+    """A process that has loaded all that serves, but no application: it waits to be told which.
+
+    Attributes:
+        process: The process.
+        control: Our end of its channel.
+        life: Our end of its pipe, through which it is told; when that is closed, it ends.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, life: int) -> None:
+        self.process = process
+        self.control = control
+        self.life = life
+
+    @classmethod
+    async def start(cls, listeners: Listeners, folder: Path | None = None) -> Self:
+        """Start one, in a folder or else in the working directory.
+
+        Raises:
+            OSError: The system refuses, or the folder or the interpreter is not there just now.
+        """
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe()
+        try:
+            with _signals_blocked():
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does: -X, -W and the like are for the workers too
+                    *("-c", _BOOT, str(theirs.fileno()), str(read), *sys.path),
+                    cwd=folder,
+                    pass_fds=[theirs.fileno(), read, *listeners.descriptors()],
+                )
+        except BaseException:
+            ours.close()
+            os.close(write)
+            raise
+        finally:
+            theirs.close()
+            os.close(read)
+        return cls(process, ours, write)
+
+    async def discard(self) -> None:
+        """End it: there is nothing for it to do."""
+        self.control.close()
+        os.close(self.life)
+        await self.process.wait()
+
+
 class WorkerProcess:
     """One process, from its start to its end.
 
@@ -98,38 +146,22 @@ class WorkerProcess:
             WorkersFailed: The system refuses, or the folder or the interpreter is not there just now.
         """
         try:
-            return await cls._start(number, orders, listeners, clock, folder)
+            interpreter = await Interpreter.start(listeners, folder)
         except OSError as error:
             what = f": {error.filename}" if error.filename else ""
             raise WorkersFailed(f"worker {number} cannot be started: {error.strerror}{what}") from error
+        return await cls.of(interpreter, number, orders, clock)
 
     @classmethod
-    async def _start(
-        cls, number: int, orders: Message, listeners: Listeners, clock: Clock, folder: Path | None
-    ) -> Self:
-        ours, theirs = socket.socketpair()
-        read, write = os.pipe()
-        try:
-            with _signals_blocked():
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does: -X, -W and the like are for the workers too
-                    *("-c", _BOOT, str(theirs.fileno()), str(read), *sys.path),
-                    cwd=folder,
-                    pass_fds=[theirs.fileno(), read, *listeners.descriptors()],
-                )
-        except BaseException:
-            ours.close()
-            os.close(write)
-            raise
-        finally:
-            theirs.close()
-            os.close(read)
+    async def of(cls, interpreter: "Interpreter", number: int, orders: Message, clock: Clock) -> Self:
+        """Make one of an interpreter, which is its own from now on."""
         with suppress(BrokenPipeError):  # it has ended already
-            os.write(write, encode({"worker": number, "argv": sys.argv, **orders}))
-        channel = await Channel.over(ours)
+            os.write(interpreter.life, encode({"worker": number, "argv": sys.argv, **orders}))
+        channel = await Channel.over(interpreter.control)
         hang_seconds = orders["config"]["hang_timeout"]
-        return cls(number, process, channel, write, clock=clock, hang_seconds=hang_seconds)
+        return cls(
+            number, interpreter.process, channel, interpreter.life, clock=clock, hang_seconds=hang_seconds
+        )
 
     @property
     def pid(self) -> int:

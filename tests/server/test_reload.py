@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ from websockets.sync.client import connect
 from alphorn import run
 from alphorn.core.errors import ConfigError
 from support.logs import unconfigured
-from support.process import ServerProcess
+from support.process import PATIENCE_SECONDS, ServerProcess
 
 pytest.importorskip("watchfiles")
 
@@ -102,6 +103,32 @@ def test_the_old_one_has_shut_down_before_the_new_one_starts(project: Project) -
             "startup of the second",
             "shutdown of the second",
         ]
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="asks the system for the children of a process"
+)
+def test_the_interpreter_of_the_next_one_is_there_before_the_change_and_gone_in_the_end(
+    project: Project,
+) -> None:
+    with project.serve() as server:
+        before = children(server, 2)
+        project.says("another")
+        server.wait_for("serving again")
+        assert ask(server) == "another"
+        after = children(server, 2)
+        assert len(before & after) == 1, "the spare one of before serves, and there is another"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in before | after)
+
+
+def children(server: ServerProcess, count: int) -> set[str]:
+    """Wait until a process has so many children, and return them."""
+    file = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    end = time.monotonic() + PATIENCE_SECONDS
+    while len(found := set(file.read_text().split())) != count:
+        assert time.monotonic() < end, f"{found} are not {count}"
+        time.sleep(0.01)
+    return found
 
 
 def test_a_syntax_error_is_told_once_and_can_be_mended(project: Project) -> None:
