@@ -18,8 +18,9 @@ WORK_PER_TURN: Final = 64
 """What is taken before others get their turn, in ordinary frames: a read may hold tens of thousands, and each
 may be a request. Half of them are as many requests, with their resets, as HTTP/1 begins in a turn."""
 
-STARTS_PER_TURN: Final = 32
-"""How many applications are started before others get their turn: as many as with HTTP/1."""
+STARTS_PER_TURN: Final = 64
+"""How many applications are started before others get their turn; those that have no more to do than to answer
+take a millisecond, and what they say leaves in one write."""
 
 ORDINARY_BYTES: Final = 32
 """Of a frame without content, such as the fields of a request that is like the one before. A turn has room
