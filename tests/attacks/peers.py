@@ -1,5 +1,9 @@
 """Other servers, for comparison: as they come, with one worker, from the environment of the benchmark."""
 
+import contextlib
+import os
+import resource
+import signal
 import socket
 import subprocess
 import time
@@ -15,6 +19,8 @@ from .attack import Attack
 
 HERE: Final = Path(__file__).parent
 ENVIRONMENT: Final = HERE.parents[1] / ".tools" / "bench"
+MOST_BYTES: Final = 2 * 1024**3
+"""What one process of a peer may hold: an attack can make some take all the memory of the computer."""
 HTTP1: Final = (HTTP1_CLEAR, HTTP1_TLS)
 HTTP2: Final = (HTTP2_CLEAR, HTTP2_TLS)
 
@@ -96,18 +102,20 @@ class PeerProcess:
             cwd=HERE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         self.pid = self._process.pid
+        resource.prlimit(self.pid, resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
         _wait_for(self.port)
 
     def stop(self) -> int:
-        """End it, patiently at first, and return its exit status."""
+        """End it, patiently at first, with all its processes, and return its exit status."""
         self._process.terminate()
-        try:
-            return self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return self._process.wait()
 
 
 def _free_port() -> int:
