@@ -139,3 +139,14 @@ def test_sorting_checks_values_as_each_is_checked_alone(pairs: list[tuple[bytes,
             sort_fields(pairs, frozenset())
     else:
         assert sort_fields(pairs, frozenset()) == (expected, [])
+
+
+def test_a_field_that_is_wrong_is_named_among_good_ones() -> None:
+    class Text(bytes):
+        """What some frameworks have in place of bytes."""
+
+    pairs = [(b"a", b"b"), (b"c", Text(b" d ")), (b"e", b"f\r\ng: h"), (b"i", b"j")]
+
+    with pytest.raises(UnexpectedMessage, match="'e'"):
+        sort_fields(pairs, frozenset())
+    assert sort_fields(pairs[:2], frozenset()) == ([(b"a", b"b"), (b"c", b"d")], [])
