@@ -45,6 +45,15 @@ def events_of(codec: Codec, *pieces: bytes) -> list[Event]:
     return events
 
 
+def verdict(events: list[Event]) -> list[Event]:
+    """What must not depend on the pieces: of one message, too big and no text, either may be found first."""
+    if not events or not isinstance(events[-1], Violation):
+        return events
+    return [
+        event for event in events if not (isinstance(event, TooBig) and event.setting == "ws_max_message")
+    ]
+
+
 def plain(max_message: int = 1024, max_frame: int = MAX_FRAME, engine: Engine = ENGINE) -> Codec:
     return open_codec(Config(ws_max_message=max_message, ws_max_frame=max_frame, engine=engine))
 
@@ -104,7 +113,7 @@ def conversations(draw: st.DrawFn) -> bytes:
 @on_any_machine
 @given(conversations(), st.lists(st.integers(0, 2000), max_size=8))
 def test_any_split_of_the_same_bytes_gives_the_same_events(data: bytes, cuts: list[int]) -> None:
-    assert events_of(plain(100), *cut(data, cuts)) == events_of(plain(100), data)
+    assert verdict(events_of(plain(100), *cut(data, cuts))) == verdict(events_of(plain(100), data))
 
 
 @on_any_machine
@@ -530,8 +539,15 @@ def test_a_mask_comes_off_alike_in_c_and_in_python(content: bytes, mask: bytes) 
         assert unmask(masked, mask) == unmask_in_python(masked, mask) == expected
 
 
+TOO_BIG_AND_NO_TEXT = bytes.fromhex(
+    "0180c5c34963008096d8f24e00807b612a428080995ea96e8180abe7895a819dd369d23c10c030be7f8b509031eb7ede51c5"
+    "30be7f8b509023f65c8623f65c862c"
+)
+
+
 @pytest.mark.usefixtures("unmasking")
 @on_any_machine
+@example(TOO_BIG_AND_NO_TEXT, [], 0, True, 8)
 @given(
     conversations(),
     st.lists(st.integers(0, 2000), max_size=8),
@@ -547,7 +563,7 @@ def test_both_engines_read_the_same(
     else:
         codecs = [plain(max_message, max_frame=125, engine=engine) for engine in ENGINES]
     there = data[: len(data) - missing]
-    fast, reference = (events_of(codec, *cut(there, cuts)) for codec in codecs)
+    fast, reference = (verdict(events_of(codec, *cut(there, cuts))) for codec in codecs)
     assert fast == reference
 
 
