@@ -1,7 +1,6 @@
 """How a process of ours logs; with `--log-config`, as a file says, in one of three languages."""
 
 import json
-import logging.config
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +48,8 @@ def apply_log_config(path: str) -> None:
         raise ConfigError(f"--log-config: {path} cannot be understood: {_one_line(error)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"--log-config: {path} is not an object with keys such as handlers and loggers")
+    import logging.config  # noqa: PLC0415 - it loads a server, of which most processes have no need
+
     try:
         logging.config.dictConfig({"version": 1, "disable_existing_loggers": False} | content)
     except Exception as error:  # whatever a handler of somebody else's raises
