@@ -37,8 +37,10 @@ PATIENCE_SECONDS: Final = 20.0
 
 MAX_GROWTH: Final = 32 * MEBIBYTE
 MAX_RATIO: Final = 3.0
-FLOOR_MS: Final = 1.0
-"""What a latency at rest counts at least: less than that is what schedulers make of it."""
+LEAST_REST_MS: Final = 1.0
+MOST_REST_MS: Final = 3.0
+"""What a latency at rest counts at least and at most: less is what schedulers make of it, more is the work of others
+who use this computer, and no measure for the server."""
 MAX_LOG_LINES: Final = 100
 TRIALS: Final = 3
 """So many are held where a neighbour who waits too long is all that is wrong with the first, and the median counts:
@@ -94,7 +96,8 @@ class Outcome:
         """How long the neighbour had to wait, in parts of what it may wait."""
         if self.attacked.failed:
             return math.inf
-        return self.attacked.p99 / (MAX_RATIO * max(self.rest.p99, FLOOR_MS))
+        rest = min(max(self.rest.p99, LEAST_REST_MS), MOST_REST_MS)
+        return self.attacked.p99 / (MAX_RATIO * rest)
 
     @property
     def faults(self) -> list[str]:

@@ -48,8 +48,8 @@ ALLOWED_GROWTH: Final = 8 * 1024 * 1024
 With TLS it takes some ten minutes to level off. Of 41 rounds in 18 minutes with five attackers, it was 55.5 MiB
 after the first, 59.5 after five, 61.7 after the 22nd and 61.7 after the last, while `mallinfo2` had 7.7 to 7.8 MiB in
 use all the time: what is there beyond is free memory between buffers of OpenSSL and of the loop, which glibc
-keeps (9 to 12 MiB; `malloc_trim` gives 7 of them back). The cache of TLS sessions stays empty. What Python holds grows by what is remembered of
-clients that were named in the log, which is bounded (core/limits.py).
+keeps (9 to 12 MiB; `malloc_trim` gives 7 of them back). The cache of TLS sessions stays empty. What Python holds
+grows by what is remembered of clients that were named in the log, which is bounded (core/limits.py).
 """
 
 FOLDER: Final = Path(__file__).parent
