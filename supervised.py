@@ -39,9 +39,10 @@ _DEAF_SECONDS: Final = 5.0
 
 _LONGEST_BEAT_SECONDS: Final = 5.0
 
-_HOLD_SECONDS: Final = 1.0
+_HOLD_SECONDS: Final = 5.0
 """When another worker has taken over, how long connections are kept that are silent: a client may have sent a
-request before it can know that this one will be closed."""
+request before it can know that this one will be closed. Of those in a handshake, over a slow line or from a busy
+machine, the request comes seconds later."""
 
 _LEAST_SHARE: Final = 0.9
 """Of what a worker may have, chosen at random from here on, so that not all are worn at the same time."""
