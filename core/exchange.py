@@ -25,12 +25,16 @@ class Head:
     Attributes:
         measured: Whether the fields say the length of the content.
         close: Whether the application asked for the connection to be closed; only HTTP/1 listens.
+        repeated: Whether it is sent again and again, and so never changed.
+        text: What HTTP/1 makes of a repeated one, once it has been sent.
     """
 
     status: int
     fields: Fields
     measured: bool = False
     close: bool = False
+    repeated: bool = False
+    text: bytes = b""
 
 
 NO_HEAD: Final = Head(0, [])

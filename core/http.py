@@ -344,11 +344,23 @@ class HttpExchange:
         status = message.get("status")
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise UnexpectedMessage(f"the status of a response is an int from 200 to 999, not {status!r}")
-        head = self._checked_head(status, message.get("headers", ()))
+        head = self._made_head(status, message.get("headers", ()))
         self._wants_trailers = bool(message.get("trailers", False))
         self._no_content = self._no_content or status in (204, 205, 304)
         self._head = self._answered = head
         self._state = State.HELD
+
+    def _made_head(self, status: int, pairs: Any) -> Head:
+        """Return the head that an application asks for: the one that it asks for again and again, or a new one."""
+        worker = self._worker
+        last, date = worker.repetition, worker.clock.date
+        if type(pairs) is list and pairs == last.pairs and status == last.status and date is last.date:
+            self._announced_length = last.length
+            return last.head
+        head = self._checked_head(status, pairs)
+        if worker.hsts_field is None:  # which depends on the request
+            last.consider(pairs, date, head, self._announced_length)
+        return head
 
     def _checked_head(self, status: int, pairs: Any) -> Head:
         fields, noted = sort_fields(pairs, _NOTED)

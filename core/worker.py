@@ -15,6 +15,7 @@ from .limits import Limits, Occupancy
 from .metrics import Metrics
 from .outcome import Observer
 from .proxies import AllowedHosts
+from .repetition import Repetition
 
 OpenHandshake: TypeAlias = Callable[[Fields, str, Config], Handshake]
 """Reads a WebSocket handshake from request fields and the HTTP version; raises StreamFault (an HTTP status)."""
@@ -32,6 +33,7 @@ class Worker:
         observers: Who is told what became of each request. It has its members before the first connection.
         server_field: The `server` field of answers, or None.
         hsts_field: The `strict-transport-security` field of answers over TLS, or None.
+        repetition: The last head of a response that may come again.
         allowed_hosts: The names under which it may be asked for; None where all are allowed.
     """
 
@@ -63,6 +65,7 @@ class Worker:
         hsts = b"max-age=%d" % config.hsts  # RFC 6797, 6.1.1
         self.hsts_field: Field | None = (b"strict-transport-security", hsts) if config.hsts else None
         self.allowed_hosts = AllowedHosts(config.allowed_hosts) if config.allowed_hosts else None
+        self.repetition = Repetition()
         self._disconnected = Waiters()
 
     def join(self, connection: Connection, client: Address | None) -> None:

@@ -231,7 +231,11 @@ class PlainResponse:
             return _chunk(body) + b"0\r\n\r\n" if end else _chunk(body)
         self.begun = True
         status, fields = head.status, head.fields
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, *map(_LINE, fields)]
+        if head.repeated:
+            head.text = head.text or _text(status, fields)
+            lines = [head.text]
+        else:
+            lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, *map(_LINE, fields)]
         if close:
             lines.append(b"connection: close")
         if not (head.measured or status in _WITHOUT_CONTENT):
@@ -255,6 +259,11 @@ class PlainResponse:
     def encode_around(self, length: int) -> tuple[bytes, bytes]:
         """Return the bytes before and after `length` bytes of body that are sent by somebody else."""
         return (b"%x\r\n" % length, b"\r\n") if self._chunked and length else (b"", b"")
+
+
+def _text(status: int, fields: Fields) -> bytes:
+    """Return a head as it is written, without the end of its last line."""
+    return b"\r\n".join((_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, *map(_LINE, fields)))
 
 
 def _chunk(data: bytes) -> bytes:

@@ -80,10 +80,15 @@ def _no_handshake(_fields: Fields, _http_version: str, _config: Config) -> Hands
     raise AssertionError("no WebSocket is opened on a fake stream")
 
 
+def make_worker(config: Config, clock: Clock | None = None) -> Worker:
+    """Make a worker whose application does nothing, in the running loop."""
+    return Worker(config, clock or Clock(), _no_application, _no_handshake)
+
+
 def make_exchange(stream: FakeStream | None = None, method: str = "GET") -> tuple[HttpExchange, FakeStream]:
     """Make an exchange on a stream; both belong to the running loop."""
     stream = stream or FakeStream()
-    worker = Worker(Config(server_header=""), Clock(), _no_application, _no_handshake)
+    worker = make_worker(Config(server_header=""))
     scope = {
         "type": "http",
         "method": method,
