@@ -596,8 +596,8 @@ def test_no_order_of_events_raises_into_the_wire_or_leaves_anything_behind(
 
         scene = play.scene
         assert not scene.clock._watched
-        assert not scene.exchange._readers._futures
-        assert not scene.exchange._writers._futures
+        assert not scene.exchange._readers.waiting
+        assert not scene.exchange._writers.waiting
         assert not scene.exchange._messages
         assert scene.exchange._codec is None
         assert scene.stream.credit <= scene.fed

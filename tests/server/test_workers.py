@@ -515,9 +515,9 @@ def test_a_long_startup_ends_with_the_first_signal_or_if_it_blocks_with_the_seco
     folder: Path, waiting: str
 ) -> None:
     (folder / "shop.py").write_text(
-        "import asyncio, sys, time\n"
+        "import asyncio, os, time\n"
         "async def app(scope, receive, send):\n"
-        "    print('loading the model', file=sys.stderr, flush=True)\n"
+        "    os.write(2, b'loading the model\\n')  # print() writes the end of a line apart, behind another's\n"
         f"    {waiting}\n"
     )
     command = [sys.executable, "-m", "alphorn", "--port", "0", "--workers", "2", "shop:app"]
