@@ -27,7 +27,15 @@ from .core.lifespan import END_SECONDS, Lifespan
 from .core.log import enable_logging, error_log, reopen_log_files
 from .core.loop_watch import LoopWatch
 from .core.metrics import Metrics
-from .core.process import ENDING_SECONDS, Ending, Signals, Terminal, on_signals, reserve_descriptors
+from .core.process import (
+    ENDING_SECONDS,
+    Ending,
+    Signals,
+    Terminal,
+    on_signals,
+    reserve_descriptors,
+    settle_memory,
+)
 from .core.proxies import TrustedProxies
 from .core.redirect import HTTPS_PORT, RedirectToHttps
 from .core.request_ids import Named
@@ -265,6 +273,7 @@ class Server:
         told.add_done_callback(lambda _: starting.cancel())
         try:
             await starting
+            settle_memory()
             if on_start is not None:
                 on_start()
             await told

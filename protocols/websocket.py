@@ -28,7 +28,7 @@ from .websocket_plain import PlainCodec
 
 # wsproto inflates and unmasks what it is given in one go; small bites keep what one bite becomes small.
 _BITE: Final = 64 * 1024
-_PAUSE_BYTES: Final = 128 * 1024  # inflated in a ms or two; then it is the turn of others
+_PAUSE_BYTES: Final = 128 * 1024  # inflated or unmasked in a ms or two; then it is the turn of others
 # The largest head of a frame, in bytes (RFC 6455, 5.2): a fragment with less in it is more head than content.
 _CRUMB: Final = 14
 _INVALID_DATA: Final = "not UTF-8, or not compressed as agreed"  # where wsproto quotes Python
@@ -120,6 +120,7 @@ class WebSocketCodec:
         self._max_message = max_message
         self._max_frame = max_frame
         self._unparsed = bytearray()
+        self._taken = 0  # of it, since the last pause
         self._events: Iterator[wsproto.events.Event] = iter(())
         self._violated = False
         # The message whose end is still to come.
@@ -149,13 +150,16 @@ class WebSocketCodec:
                 ConnectionState.LOCAL_CLOSING,
             ):
                 return None
-            if self._deflate is not None and self._deflate.inflated > _PAUSE_BYTES:
-                self._deflate.inflated = 0
-                return Pause()
             deflate = self._deflate
+            if self._taken > _PAUSE_BYTES or (deflate is not None and deflate.inflated > _PAUSE_BYTES):
+                self._taken = 0
+                if deflate is not None:
+                    deflate.inflated = 0
+                return Pause()
             size = _BITE if deflate is None or deflate.overflown else deflate.bite
             bite = bytes(self._unparsed[:size])
             del self._unparsed[:size]
+            self._taken += len(bite)
             self._connection.receive_data(bite)
             self._events = self._connection.events()
         return None

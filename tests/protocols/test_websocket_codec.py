@@ -36,13 +36,18 @@ on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_
 texts = st.text("a\0é€🎺", max_size=40)
 
 
-def events_of(codec: Codec, *pieces: bytes) -> list[Event]:
+def turns_of(codec: Codec, *pieces: bytes) -> list[Event]:
     events: list[Event] = []
     for piece in pieces:
         codec.feed(piece)
         while (event := codec.next_event()) is not None:
             events.append(event)
     return events
+
+
+def events_of(codec: Codec, *pieces: bytes) -> list[Event]:
+    """What is said, whoever has a turn meanwhile."""
+    return [event for event in turns_of(codec, *pieces) if not isinstance(event, Pause)]
 
 
 def verdict(events: list[Event]) -> list[Event]:
@@ -311,10 +316,20 @@ def test_others_get_their_turn_while_much_is_inflated() -> None:
     compressed = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
     codec = deflating(max_message=len(message))
 
-    *pauses, last = events_of(codec, frame(BINARY, compressed[:-4], rsv=RSV1))
+    *pauses, last = turns_of(codec, frame(BINARY, compressed[:-4], rsv=RSV1))
 
     assert last == message
     assert len(pauses) >= 16
+    assert set(pauses) == {Pause()}
+
+
+def test_others_get_their_turn_while_much_is_unmasked() -> None:
+    codec = plain(4 * 1024 * 1024, 4 * 1024 * 1024, "reference")
+
+    *pauses, last = turns_of(codec, frame(BINARY, bytes(2 * 1024 * 1024)))
+
+    assert last == bytes(2 * 1024 * 1024)
+    assert len(pauses) >= 8
     assert set(pauses) == {Pause()}
 
 

@@ -550,3 +550,10 @@ def test_a_terminal_that_is_closed_ends_the_service(folder: Path, workers: str) 
     assert process.returncode == 0
     assert "SIGHUP, for the terminal is gone: shutting down" in log
     assert "the application shuts down" in log
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_garbage_collections_leave_out_what_was_there_at_the_start(folder: Path, workers: str) -> None:
+    (folder / "shop.py").write_text(APP.replace("os.getpid()}", "__import__('gc').get_freeze_count()}"))
+    with ServerProcess("shop:app", "--workers", workers, folder=folder) as server:
+        assert fetch(server) > 10_000
