@@ -1,7 +1,7 @@
 # Every target sets up what it needs in .venv first. PYTHON chooses the interpreter, VENV the folder.
 PYTHON  ?= python3
 VENV    ?= .venv
-WORKERS ?= 2
+WORKERS ?= 4
 FUZZ_SECONDS  ?= 3600
 SOAK_SECONDS  ?= 3600
 FUZZ_EXAMPLES ?= 1000000
