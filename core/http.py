@@ -35,6 +35,8 @@ _NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"hos
 _PUSH_PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")
 # Parts of the content that are kept as they came; what comes behind them is put together.
 _MAX_CHUNKS: Final = 64
+# One that is as large is given to the application alone: to copy it would cost more than another message.
+_LARGE_CHUNK: Final = 64 * 1024
 _TRY_AGAIN: Final = ((b"retry-after", b"1"),)
 # More digits than any length has; `int` would refuse thousands of them with an error of its own.
 _MAX_LENGTH_DIGITS: Final = 18
@@ -291,12 +293,16 @@ class HttpExchange:
 
     def _take(self) -> Message:
         chunks = self._chunks
-        body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._content_delivered = self._content_ended
+        if len(chunks) > 1 and len(chunks[0]) < _LARGE_CHUNK:
+            body = b"".join(chunks)
+            chunks.clear()
+        else:
+            body = bytes(chunks.pop(0)) if chunks else b""
+        more = bool(chunks) or not self._content_ended
+        self._content_delivered = not more
         if body:
             self._stream.pull(len(body))
-        return {"type": "http.request", "body": body, "more_body": not self._content_ended}
+        return {"type": "http.request", "body": body, "more_body": more}
 
     async def _wait_writable(self) -> None:
         while not self._stream.writable:

@@ -209,6 +209,19 @@ async def test_a_stream_that_is_lost_is_told_nothing_more(state: State, file: io
                 await exchange.send(legal(kind, file))
 
 
+async def test_large_chunks_are_received_one_by_one_uncopied_and_small_ones_joined() -> None:
+    exchange, _ = make_exchange(FakeStream())
+    large = [bytes(64 * 1024), bytes(256_000)]
+    for chunk in (*large, b"small ", b"change"):
+        exchange.feed(chunk)
+    exchange.feed_end()
+    received = [await exchange.receive() for _ in range(3)]
+    assert received[0]["body"] is large[0]
+    assert received[1]["body"] is large[1]
+    assert received[2]["body"] == b"small change"
+    assert [message["more_body"] for message in received] == [True, True, False]
+
+
 async def test_content_that_comes_after_the_response_is_not_kept() -> None:
     exchange, _ = make_exchange()
     exchange.feed(b"before")

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import platform
 import re
 import signal
 import socket
@@ -557,3 +558,27 @@ def test_garbage_collections_leave_out_what_was_there_at_the_start(folder: Path,
     (folder / "shop.py").write_text(APP.replace("os.getpid()}", "__import__('gc').get_freeze_count()}"))
     with ServerProcess("shop:app", "--workers", workers, folder=folder) as server:
         assert fetch(server) > 10_000
+
+
+READS = """
+import resource
+
+def faults_of_reads():
+    for _ in range(20):
+        reads = [bytearray(b"x") * 256_000 for _ in range(16)]
+    del reads
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+async def app(scope, receive, send):
+    first = faults_of_reads()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % (faults_of_reads() - first)})
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others may give back what is freed")
+def test_the_memory_of_uploads_is_used_again_rather_than_given_back(folder: Path) -> None:
+    (folder / "shop.py").write_text(READS)
+    with ServerProcess("shop:app", "--lifespan", "off", folder=folder) as server:
+        # Once for each page, of which there are a thousand, would be 20,000.
+        assert fetch(server) < 2000
