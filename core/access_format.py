@@ -54,14 +54,15 @@ _CIPHERS: Final = {
     0xCCA8: "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
     0xCCA9: "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
 }
-# What expressions are made of, besides the functions below: the outcome, and what costs a little, made once a line.
+# What expressions are made of, besides the functions below: what an `Outcome` has, and what costs a little, made
+# once a line.
+_OUTCOME: Final = "scope, status, fields, length, seconds, ended_at, stream_id"
 _MADE_ONCE: Final = {
-    "scope": "outcome.scope",
     # Of a field that came twice, the first. `dict` itself would take twice as long.
-    "sent": "{name: value for name, value in reversed(outcome.scope['headers'])}",
-    "answered": "{name: value for name, value in reversed(outcome.fields)}",
-    "tls": "outcome.scope['extensions'].get('tls', no_tls)",
-    "microseconds": "int(outcome.seconds * 1_000_000 + 0.5)",
+    "sent": "{name: value for name, value in reversed(scope['headers'])}",
+    "answered": "{name: value for name, value in reversed(fields)}",
+    "tls": "scope['extensions'].get('tls', no_tls)",
+    "microseconds": "int(seconds * 1_000_000 + 0.5)",
 }
 _NO_TLS: Final = {"tls_version": None, "cipher_suite": None}
 
@@ -80,7 +81,7 @@ def _compile_lines(template: str, parts: Sequence[str], names: _Names) -> Descri
         if any(re.search(rf"\b{name}\b", part) for part in parts)
     )
     values = "".join(f"{part}, " for part in parts)
-    source = f"lambda outcomes: [{template!r} % ({values}) for outcome in outcomes{once}]"
+    source = f"lambda outcomes: [{template!r} % ({values}) for {_OUTCOME} in outcomes{once}]"
     describe: Describe = eval(source, dict(names))  # noqa: S307 - of expressions in this module, and reprs
     return describe
 
@@ -159,7 +160,7 @@ def compile_format(text: str, unix_time_at: _UnixTimeAt) -> Describe:
             )
         name, argument = atom["name"], atom["argument"]
         if name == "t":
-            expression = f"time_{len(times)}(outcome.ended_at)"
+            expression = f"time_{len(times)}(ended_at)"
             times[f"time_{len(times)}"] = _strftime(argument or _APACHE_TIME, unix_time_at)
         else:
             expression = _expression(name, argument)
@@ -322,26 +323,26 @@ _ATOMS: Final = {
     "U": "text(scope['raw_path'])",
     "q": "text(scope['query_string'])",
     "H": "word('HTTP/' + scope['http_version'])",
-    "s": "outcome.status or '-'",
-    "B": "outcome.length",
-    "b": "outcome.length or '-'",
+    "s": "status or '-'",
+    "B": "length",
+    "b": "length or '-'",
     "f": _field("referer"),
     "a": _field("user-agent"),
-    "T": "int(outcome.seconds)",
-    "M": "int(outcome.seconds * 1000)",
-    "D": "int(outcome.seconds * 1_000_000)",
-    "L": "format(outcome.seconds, '.6f')",
+    "T": "int(seconds)",
+    "M": "int(seconds * 1000)",
+    "D": "int(seconds * 1_000_000)",
+    "L": "format(seconds, '.6f')",
     "p": "getpid()",
     "client": "address(scope['client'])",
-    "time": "iso_time(outcome.ended_at)",
+    "time": "iso_time(ended_at)",
     "scheme": "word(scope['scheme'])",
     "type": "word(scope['type'])",
-    "stream": "outcome.stream_id or '-'",
+    "stream": "stream_id or '-'",
     "tls": "tls_version(tls['tls_version'])",
     "cipher": "cipher(tls['cipher_suite'])",
     "id": _field("x-request-id"),
     "trace": "trace_id(sent.get(b'traceparent')) or '-'",
-    "duration": "milliseconds(int(outcome.seconds * 10_000 + 0.5))",
+    "duration": "milliseconds(int(seconds * 10_000 + 0.5))",
 }
 _WITH_ARGUMENT: Final[dict[str, Callable[[str], str]]] = {
     "i": _field,
@@ -386,10 +387,10 @@ _JSON: Final = (
         "carried(scope.get('http_version'), scope.get('type'), scope.get('scheme'))",
         'null, "type": null, "scheme": null',
     ),
-    ('"status": %s', "outcome.status or 'null'", "null"),
-    ('"bytes": %s', "outcome.length", "null"),
+    ('"status": %s', "status or 'null'", "null"),
+    ('"bytes": %s', "length", "null"),
     ('"duration_ms": %s', "f'{microseconds // 1000}{thousandths[microseconds % 1000]}'", "null"),
-    ('"stream": %s', "outcome.stream_id or 'null'", "null"),
+    ('"stream": %s', "stream_id or 'null'", "null"),
     ('"tls": %s', "secured(tls['tls_version'], tls['cipher_suite'])", 'null, "cipher": null'),
     (
         '"host": %s',

@@ -254,15 +254,8 @@ class HttpExchange:
         """What observers would be told if it ended now."""
         head = self._answered or NO_HEAD
         now = self._worker.clock.now()
-        return Outcome(
-            self.scope,
-            head.status,
-            head.fields,
-            self._sent_length,
-            now - self.started_at,
-            now,
-            self._stream.id,
-        )
+        seconds = now - self.started_at
+        return self.scope, head.status, head.fields, self._sent_length, seconds, now, self._stream.id
 
     @property
     def complete(self) -> bool:

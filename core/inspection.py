@@ -95,14 +95,17 @@ class Inspection:
 
     def streams(self) -> dict[str, Any]:
         """Return a row for each request and WebSocket that is under way, the oldest first."""
-        outcomes = self._outcomes()
-        return _bounded(map(describe_request, outcomes), len(outcomes))
+        calls = self._calls()
+        return _bounded((describe_request(call.outcome) for call in calls), len(calls))
 
     def slow(self) -> dict[str, Any]:
         """Return a row for each request that takes long, or took long when it ended, the newest of them."""
-        slow = [each for each in self._outcomes() if each.scope.get("type") == "http"]
-        running = [describe_request(each) for each in slow if (each.seconds or 0) >= SLOW_SECONDS]
         now = self.clock.now()
+        running = [
+            describe_request(call.outcome)
+            for call in self._calls()
+            if isinstance(call, HttpExchange) and now - call.started_at >= SLOW_SECONDS
+        ]
         ended = [each.row | {"ended": round(now - each.ended_at, 1)} for each in reversed(self.metrics.slow)]
         return _bounded(running + ended, len(running) + len(ended))
 
@@ -122,15 +125,14 @@ class Inspection:
         return {"level": level}
 
     def _calls(self) -> list[HttpExchange | WebSocketExchange]:
-        return [
+        """Return what is under way, the oldest first."""
+        calls = [
             call
             for worker in self.workers()
             for call in worker.dispatcher.running
             if isinstance(call, HttpExchange | WebSocketExchange)
         ]
-
-    def _outcomes(self) -> list[Outcome]:
-        return sorted((call.outcome for call in self._calls()), key=lambda each: -(each.seconds or 0))
+        return sorted(calls, key=lambda call: call.started_at)
 
 
 def _name(outcome: Outcome) -> str:

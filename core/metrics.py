@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
+from .asgi import Scope
 from .clock import Clock
 from .log import format_address, printable
 from .outcome import Outcome
@@ -121,10 +122,10 @@ class Metrics:
 
     def observe(self, outcome: Outcome) -> None:
         """Count a request that has ended; an accepted WebSocket was none."""
-        status, seconds = outcome.status, outcome.seconds
-        if outcome.scope.get("type") == "websocket" and status in _ACCEPTED:
+        scope, status, _, _, seconds, _, _ = outcome
+        if scope.get("type") == "websocket" and status in _ACCEPTED:
             return
-        protocol = protocol_of(outcome)
+        protocol = protocol_of(scope)
         self._requests[protocol, status // 100] += 1
         if seconds is not None and protocol in self._durations:
             self._durations[protocol].observe(seconds)
@@ -161,30 +162,30 @@ class Metrics:
         }
 
 
-def protocol_of(outcome: Outcome) -> str:
+def protocol_of(scope: Scope) -> str:
     """Return the name of a request's protocol; "other" if nobody could read it, or its application spoilt it."""
     try:
-        return _PROTOCOLS[outcome.scope["http_version"]]
+        return _PROTOCOLS[scope["http_version"]]
     except Exception:  # noqa: BLE001 - the scope is the application's
         return "other"
 
 
 def describe_request(outcome: Outcome) -> dict[str, Any]:
     """Return what to tell the operator of a request, under way or ended; not its query, which may have secrets."""
-    scope = outcome.scope
+    scope, status, _, length, seconds, _, stream_id = outcome
     try:
         client = format_address(scope["client"])
     except Exception:  # noqa: BLE001 - the scope is the application's
         client = "-"
     return {
         "client": client,
-        "protocol": protocol_of(outcome),
-        "stream": outcome.stream_id or None,
+        "protocol": protocol_of(scope),
+        "stream": stream_id or None,
         "method": printable(scope.get("method", "WEBSOCKET")),
         "path": printable(scope.get("path")),
-        "status": outcome.status or None,
-        "seconds": round(outcome.seconds or 0.0, 3),
-        "sent": outcome.length,
+        "status": status or None,
+        "seconds": round(seconds or 0.0, 3),
+        "sent": length,
     }
 
 

@@ -6,7 +6,6 @@ from .asgi import Scope
 from .errors import StreamFault
 from .exchange import Stream
 from .http import HttpExchange
-from .outcome import Outcome
 from .proxies import AllowedHosts
 from .scope import ConnectionFacts, RequestHead, http_scope, websocket_scope
 from .websocket import WebSocketExchange
@@ -69,7 +68,7 @@ def tell_refusal(  # noqa: PLR0913 - one argument per fact
     else:
         scope = http_scope(facts, head, {})
     for observe in worker.observers:
-        observe(Outcome(scope, status, [], length, None, worker.clock.now(), stream_id))
+        observe((scope, status, [], length, None, worker.clock.now(), stream_id))
 
 
 def _check_host(allowed_hosts: AllowedHosts, scope: Scope) -> None:

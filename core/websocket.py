@@ -275,15 +275,8 @@ class WebSocketExchange:
         """What observers would be told if it ended now."""
         head = self._answered
         now = self._worker.clock.now()
-        return Outcome(
-            self.scope,
-            head.status,
-            head.fields,
-            self._sent_bytes,
-            now - self.started_at,
-            now,
-            self._stream.id,
-        )
+        seconds = now - self.started_at
+        return self.scope, head.status, head.fields, self._sent_bytes, seconds, now, self._stream.id
 
     # ------------------------------------------------------------------ the application's moves
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from alphorn.core.access_format import DEFAULT, compile_format, has_time, json_f
 from alphorn.core.asgi import Scope
 from alphorn.core.errors import ConfigError
 from alphorn.core.outcome import Outcome
+from support.outcomes import NamedOutcome
 
 COMBINED = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -33,8 +33,10 @@ SCOPE: Scope = {
     ],
     "extensions": {"tls": {"tls_version": 0x0304, "cipher_suite": 0x1301}},
 }
-OUTCOME = Outcome(SCOPE, 201, [(b"content-type", b"text/plain")], 5120, 1.2345678, 0.0, 3)
-UNREAD = Outcome({"client": ("192.0.2.1", 5), "scheme": "http", "extensions": {}}, 400, [], 11, None, 0.0, 0)
+OUTCOME = NamedOutcome(SCOPE, 201, [(b"content-type", b"text/plain")], 5120, 1.2345678, 0.0, 3)
+UNREAD = NamedOutcome(
+    {"client": ("192.0.2.1", 5), "scheme": "http", "extensions": {}}, 400, [], 11, None, 0.0, 0
+)
 
 
 def unix_time_at(moment: float) -> float:
@@ -103,7 +105,7 @@ def test_the_combined_format_of_apache_is_what_its_readers_expect() -> None:
 
 
 def test_a_request_without_an_answer_has_no_status() -> None:
-    outcome = replace(OUTCOME, status=0, length=0)
+    outcome = OUTCOME._replace(status=0, length=0)
     assert line("%(s)s %(B)s %(b)s", outcome) == "- 0 -"
     assert json.loads(json_line(outcome))["status"] is None
 
@@ -112,7 +114,7 @@ def test_a_request_without_an_answer_has_no_status() -> None:
 def test_a_websocket_has_the_method_of_its_handshake(version: str, method: str) -> None:
     scope = {name: value for name, value in SCOPE.items() if name != "method"}
     scope |= {"type": "websocket", "http_version": version}
-    outcome = replace(OUTCOME, scope=scope)
+    outcome = OUTCOME._replace(scope=scope)
     assert line("%(type)s %(r)s", outcome) == f"websocket {method} /a%20b?q=1 HTTP/{version}"
     assert json.loads(json_line(outcome))["method"] == method
 
@@ -129,13 +131,13 @@ def test_a_websocket_has_the_method_of_its_handshake(version: str, method: str) 
 )
 def test_a_user_is_who_authenticates_by_a_name(credentials: bytes, name: str) -> None:
     assert (
-        line("%(u)s", replace(OUTCOME, scope=SCOPE | {"headers": [(b"authorization", credentials)]})) == name
+        line("%(u)s", OUTCOME._replace(scope=SCOPE | {"headers": [(b"authorization", credentials)]})) == name
     )
 
 
 def test_the_time_is_that_of_each_line() -> None:
     describe = compile_format("%(time)s %({%S}t)s", unix_time_at)
-    assert describe([OUTCOME, replace(OUTCOME, ended_at=1.5)]) == [
+    assert describe([OUTCOME, OUTCOME._replace(ended_at=1.5)]) == [
         "2025-11-22T07:54:17.123Z 17",
         "2025-11-22T07:54:18.623Z 18",
     ]
@@ -212,8 +214,8 @@ def test_no_scope_keeps_a_line_from_being_one_line_of_printable_text(
 ) -> None:
     outcomes = [
         OUTCOME,
-        replace(OUTCOME, scope=scope),
-        replace(OUTCOME, scope=SCOPE | {"raw_path": path, "headers": [(b"user-agent", agent)]}),
+        OUTCOME._replace(scope=scope),
+        OUTCOME._replace(scope=SCOPE | {"raw_path": path, "headers": [(b"user-agent", agent)]}),
         UNREAD,
     ]
     lines = compile_format(EVERYTHING, unix_time_at)(outcomes)
@@ -224,15 +226,17 @@ def test_no_scope_keeps_a_line_from_being_one_line_of_printable_text(
     assert objects == [json_line(outcome) for outcome in outcomes]
 
 
-ODD = replace(OUTCOME, scope=SCOPE | {"raw_path": b'/"\x7f'})
+ODD = OUTCOME._replace(scope=SCOPE | {"raw_path": b'/"\x7f'})
 
 
 @pytest.mark.parametrize("outcome", [OUTCOME, UNREAD])
 @pytest.mark.parametrize(
     "atom", ["h", "u", "m", "q", "H", "s", "b", "f", "T", "L", "client", "tls", "cipher", "trace", "duration"]
 )
-def test_a_line_in_which_something_is_escaped_says_the_rest_as_any_other(outcome: Outcome, atom: str) -> None:
-    odd = replace(outcome, scope=outcome.scope | {"raw_path": b'/"\x7f'})
+def test_a_line_in_which_something_is_escaped_says_the_rest_as_any_other(
+    outcome: NamedOutcome, atom: str
+) -> None:
+    odd = outcome._replace(scope=outcome.scope | {"raw_path": b'/"\x7f'})
     assert line(f"%(U)s %({atom})s", odd) == rf"/\x22\x7f {line(f'%({atom})s', outcome)}"
 
 
@@ -250,8 +254,8 @@ def test_what_the_operator_has_written_is_not_escaped(text: str) -> None:
 
 def test_a_request_line_cannot_forge_another_and_is_cut() -> None:
     forged = SCOPE | {"raw_path": b"/\x1b]0;title\x07\n", "query_string": b'\r\n127.0.0.1 "forged"'}
-    assert line("%(r)s", replace(OUTCOME, scope=forged)) == (
+    assert line("%(r)s", OUTCOME._replace(scope=forged)) == (
         r"GET /\x1b]0;title\x07\x0a?\x0d\x0a127.0.0.1 \x22forged\x22 HTTP/2"
     )
     long = SCOPE | {"raw_path": b"/" + b"x" * 10_000, "query_string": b""}
-    assert line("%(r)s", replace(OUTCOME, scope=long)) == "GET /" + "x" * 1999 + "... HTTP/2"
+    assert line("%(r)s", OUTCOME._replace(scope=long)) == "GET /" + "x" * 1999 + "... HTTP/2"

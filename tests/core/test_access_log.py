@@ -31,7 +31,7 @@ def logging_to(file: Path) -> Iterator[AccessLog]:
 
 
 def outcome(status: int) -> Outcome:
-    return Outcome({}, status, [], 0, 0.0, 0.0, 0)
+    return {}, status, [], 0, 0.0, 0.0, 0
 
 
 def statuses(file: Path) -> list[int]:

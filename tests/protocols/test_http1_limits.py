@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from alphorn.core.config import Config
-from alphorn.core.outcome import Outcome
 from compliance.http1_corpus import chunked, get, post, target
 from support.http1_peer import Http1Peer
+from support.outcomes import NamedOutcome
 from support.steered_app import Call, SteeredApp
 
 GET = target(b"/")
@@ -46,10 +46,10 @@ async def ended(peer: Http1Peer, app: SteeredApp) -> None:
     assert await peer.left_behind() == []
 
 
-def observe(peer: Http1Peer) -> list[Outcome]:
+def observe(peer: Http1Peer) -> list[NamedOutcome]:
     """Have what becomes of its requests from now on."""
-    outcomes: list[Outcome] = []
-    peer.worker.observers.append(outcomes.append)
+    outcomes: list[NamedOutcome] = []
+    peer.worker.observers.append(lambda outcome: outcomes.append(NamedOutcome(*outcome)))
     return outcomes
 
 
