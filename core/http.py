@@ -56,6 +56,10 @@ class State(Enum):
     """Which message is legal, and what it does; see `MOVES`."""
 
 
+# By names of their own, because `State.START` takes four times as long, on Python 3.11 ten times.
+_START, _HELD, _BODY, _FILE, _TRAILERS, _COMPLETE = State
+
+
 class HttpExchange:
     """An ASGI http conversation: the wire's `Exchange` and the application's `receive` and `send`."""
 
@@ -104,7 +108,7 @@ class HttpExchange:
         self._readers: Waiters | None = None
         # The response.
         self._stream = stream
-        self._state = State.START
+        self._state = _START
         self._lost = False
         self._head: Head | None = None
         self._answered: Head | None = None
@@ -124,7 +128,7 @@ class HttpExchange:
 
     def feed(self, data: bytes) -> None:
         """Take a part of the request content; once the response is complete, nobody will ask for it."""
-        if self._state is State.COMPLETE:
+        if self._state is _COMPLETE:
             return
         chunks = self._chunks
         if len(chunks) < _MAX_CHUNKS:
@@ -148,14 +152,14 @@ class HttpExchange:
         until a write fails. So `receive()` says `http.disconnect`, and `send()` goes on working. But a
         request whose turn has not come is not begun for a client that has probably gone.
         """
-        if self._state is State.START and not self.running:
+        if self._state is _START and not self.running:
             self.refuse()
         self._eof = True
         self._wake_readers()
 
     def lost(self, status: int = 0, length: int = 0) -> None:
         """Let go of a stream that is gone, and wake everything that waits."""
-        if self._state is not State.COMPLETE and not self._lost:
+        if self._state is not _COMPLETE and not self._lost:
             self._lost = True
             if status:
                 self._answered, self._sent_length = Head(status, []), length
@@ -190,7 +194,7 @@ class HttpExchange:
     async def receive(self) -> Message:
         """Return the next event: `http.request` with what has arrived, or `http.disconnect`."""
         while True:
-            if self._state is State.COMPLETE:
+            if self._state is _COMPLETE:
                 return {"type": "http.disconnect"}
             if self._chunks or (self._content_ended and not self._content_delivered):
                 return self._take()
@@ -215,7 +219,7 @@ class HttpExchange:
         if waiting is not None:
             await waiting
         # A head that is held takes no room; a response that is complete has none to wait for.
-        if self._state is not State.HELD and not self._stream.writable:
+        if self._state is not _HELD and not self._stream.writable:
             await self._wait_writable()
 
     # ------------------------------------------------------------------ for the dispatcher
@@ -223,7 +227,7 @@ class HttpExchange:
     @property
     def gone(self) -> bool:
         """Whether the client has left, or has its answer."""
-        return self._lost or self._state is State.COMPLETE
+        return self._lost or self._state is _COMPLETE
 
     def refuse(self) -> None:
         """Answer that the server has too much to do (RFC 9110, 15.6.4); the application will never run."""
@@ -236,12 +240,12 @@ class HttpExchange:
         Returns:
             What is wrong with a response that was left incomplete without an error; None if nothing is.
         """
-        if self._lost or self._state is State.COMPLETE:
+        if self._lost or self._state is _COMPLETE:
             return None
         complaint = None
         if error is None and not self._eof:  # whoever was told `http.disconnect` may well stop in the middle
             complaint = f"application returned while the response was {self._state.value}"
-        if self._state is State.START or self._head is not None:
+        if self._state is _START or self._head is not None:
             self.answer(500, b"Internal Server Error")
         else:
             self._cut()
@@ -260,12 +264,12 @@ class HttpExchange:
     @property
     def complete(self) -> bool:
         """Whether the response has been handed over whole."""
-        return self._state is State.COMPLETE
+        return self._state is _COMPLETE
 
     @property
     def deaf(self) -> bool:
         """Whether this is an endless response whose application has not asked, so cannot know, that it shall end."""
-        return self._endless and not self._told and self._state is not State.COMPLETE
+        return self._endless and not self._told and self._state is not _COMPLETE
 
     def answer(self, status: int, text: bytes, fields: Sequence[Field] = ()) -> None:
         """Send a whole answer of the server's own, in place of the application's.
@@ -333,7 +337,7 @@ class HttpExchange:
         except TypeError:
             raise UnexpectedMessage(f"the type of a message is a str, not {kind!r}") from None
         if move is None:
-            if self._state is State.COMPLETE and kind in _KNOWN_TYPES:
+            if self._state is _COMPLETE and kind in _KNOWN_TYPES:
                 return None
             legal = ", ".join(self._state.moves) or "nothing"
             raise UnexpectedMessage(f"{kind!r} while the response is {self._state.value}; legal: {legal}")
@@ -347,7 +351,7 @@ class HttpExchange:
         self._wants_trailers = bool(message.get("trailers", False))
         self._no_content = self._no_content or status in (204, 205, 304)
         self._head = self._answered = head
-        self._state = State.HELD
+        self._state = _HELD
 
     def _made_head(self, status: int, pairs: Any) -> Head:
         """Return the head that an application asks for: the one that it asks for again and again, or a new one."""
@@ -409,7 +413,7 @@ class HttpExchange:
             self._complete()
             stream.send(head, body, True)
             return
-        self._state = State.BODY if more else State.TRAILERS
+        self._state = _BODY if more else _TRAILERS
         if head is not None:
             self._endless = self._is_endless(head)
             if self._worker.closing:
@@ -434,7 +438,7 @@ class HttpExchange:
 
     def _complete(self) -> None:
         """Let go of the stream: what the application does from now on concerns nobody."""
-        self._state = State.COMPLETE
+        self._state = _COMPLETE
         if self._worker.observers:
             self._tell_end()
         self._stream = CLOSED
@@ -516,15 +520,15 @@ class HttpExchange:
             return
         if self._announced_length is not None:
             self._check_length(part.length, self._announced_length, more=more)
-        self._state = State.FILE
+        self._state = _FILE
         try:
             if self._stream.zero_copy and part.length:
                 await self._pass_file(part)
             else:
                 await self._copy_file(part)
         finally:
-            if self._state is State.FILE:
-                self._state = State.BODY if self._head is None else State.HELD
+            if self._state is _FILE:
+                self._state = _BODY if self._head is None else _HELD
         if not more:
             self._emit(b"", more=False)
 
@@ -535,7 +539,7 @@ class HttpExchange:
         """
         if self._head is not None:
             self._emit(b"", more=True)
-            self._state = State.FILE
+            self._state = _FILE
         stream = self._stream
         try:
             sent = await stream.send_file(*part)
@@ -544,7 +548,7 @@ class HttpExchange:
             stream.abort()
             raise
         except BaseException:
-            if self._state is State.FILE:
+            if self._state is _FILE:
                 self._cut()
             raise
         self._check_sending()
@@ -563,13 +567,13 @@ class HttpExchange:
                 raise UnexpectedMessage("the file became shorter while it was sent")
             done += len(piece)
             self._emit(piece, more=True)
-            self._state = State.FILE
+            self._state = _FILE
             await self._wait_writable()
             self._check_sending()
 
     def _check_sending(self) -> None:
         """Raise Disconnected if the response has ended while its file was read or sent."""
-        if self._lost or self._state is not State.FILE:
+        if self._lost or self._state is not _FILE:
             raise Disconnected("the response has ended")
 
     # ------------------------------------------------------------------ endings
