@@ -44,6 +44,7 @@ class Admission(Generic[_WaitingT]):
 
     Attributes:
         in_flight: How many are under way.
+        share: How many of them one client address may have.
         queue: Who waits and until when, the first to come first; those that have gone meanwhile among them.
         deadline: When the first of the queue has waited long enough.
     """
@@ -52,7 +53,7 @@ class Admission(Generic[_WaitingT]):
         self.in_flight = 0
         self.deadline = NEVER
         self._most = config.max_in_flight
-        self._share = max(1, ceil(self._most * config.max_in_flight_share))
+        self.share = max(1, ceil(self._most * config.max_in_flight_share))
         self._clients: dict[_WaitingT, str] = {}  # who has the places
         self._held: Counter[str] = Counter()  # how many of them
         self._most_waiting = config.max_queued
@@ -63,9 +64,7 @@ class Admission(Generic[_WaitingT]):
         self._unlooked = _REFUSALS_PER_LOOK  # how often the queue was full since it was looked through
 
     def admits(self, call: _WaitingT) -> bool:
-        """Whether a request may begin at once."""
-        if self.in_flight < self._share and not self.queue:
-            return True
+        """Whether a request may begin at once, where others wait or have more places than one may have."""
         return self.in_flight < self._most and self._has_share(call)
 
     def enter(self, call: _WaitingT, client: Address | None) -> None:
@@ -134,7 +133,7 @@ class Admission(Generic[_WaitingT]):
 
     def _has_share(self, call: _WaitingT) -> bool:
         client = call.scope.get("client")
-        return client is None or self._held[client[0]] < self._share
+        return client is None or self._held[client[0]] < self.share
 
     def _refuse(self, call: _WaitingT) -> None:
         self._limits.hit(_SETTING, call.scope.get("client"), "a request was refused, there are too many")

@@ -69,7 +69,7 @@ class Dispatcher:
     def admit(self, request: Request) -> None:
         """Run the application for a request, now or when it is its turn (`--max-in-flight`)."""
         admission = self._admission
-        if not admission.admits(request):
+        if (admission.in_flight >= admission.share or admission.queue) and not admission.admits(request):
             admission.wait(request)
             return
         self._begin(request)
@@ -103,7 +103,7 @@ class Dispatcher:
                 task.cancel()
 
     def _begin(self, request: Request) -> None:
-        admission, client = self._admission, request.scope.get("client")
+        admission, client = self._admission, request.scope["client"]
         admission.in_flight += 1
         if self._start(request, self._request_ended):
             admission.in_flight -= 1

@@ -215,7 +215,12 @@ class HttpExchange:
         """
         if self._lost:
             raise Disconnected("the client has gone")
-        waiting = self.act(message)
+        try:  # as `act` does, without the cost of a call
+            move = self._state.moves[message["type"]]
+        except (TypeError, KeyError):
+            self._reject(message)
+            return
+        waiting = move(self, message)
         if waiting is not None:
             await waiting
         # A head that is held takes no room; a response that is complete has none to wait for.
@@ -329,19 +334,23 @@ class HttpExchange:
             UnexpectedMessage: The message is malformed, or the state forbids it.
         """
         try:
+            move = self._state.moves[message["type"]]
+        except (TypeError, KeyError):
+            self._reject(message)
+            return None
+        return move(self, message)
+
+    def _reject(self, message: Message) -> None:
+        """Say what is wrong with a message for which there is no move; behind the end, only if nobody knows it."""
+        try:
             kind = message["type"]
         except (TypeError, KeyError):
             raise UnexpectedMessage("a message is a dict with a type") from None
-        try:
-            move = self._state.moves.get(kind)
-        except TypeError:
-            raise UnexpectedMessage(f"the type of a message is a str, not {kind!r}") from None
-        if move is None:
-            if self._state is _COMPLETE and kind in _KNOWN_TYPES:
-                return None
+        if not isinstance(kind, str):
+            raise UnexpectedMessage(f"the type of a message is a str, not {kind!r}")
+        if self._state is not _COMPLETE or kind not in _KNOWN_TYPES:
             legal = ", ".join(self._state.moves) or "nothing"
             raise UnexpectedMessage(f"{kind!r} while the response is {self._state.value}; legal: {legal}")
-        return move(self, message)
 
     def _start(self, message: Message) -> None:
         status = message.get("status")
@@ -401,9 +410,10 @@ class HttpExchange:
         if self._no_content:
             body, more = b"", False
         else:
-            if self._announced_length is not None:
-                self._check_length(len(body), self._announced_length, more=more)
-            self._sent_length += len(body)
+            length, announced = self._sent_length + len(body), self._announced_length
+            if announced is not None and (more or length != announced):
+                self._check_length(length, announced, more=more)
+            self._sent_length = length
         head, self._head = self._head, None
         stream = self._stream
         if not more and (self._no_content or not self._wants_trailers):
@@ -427,9 +437,8 @@ class HttpExchange:
             for name, value in head.fields
         )
 
-    def _check_length(self, length: int, announced: int, *, more: bool) -> None:
-        """Hold the next part of the body against the announced content-length (RFC 9110, 8.6)."""
-        total = self._sent_length + length
+    def _check_length(self, total: int, announced: int, *, more: bool) -> None:
+        """Hold the body, with its next part, against the announced content-length (RFC 9110, 8.6)."""
         if total > announced or (total < announced and not more):
             word = "longer" if total > announced else "shorter"
             raise UnexpectedMessage(
@@ -519,7 +528,7 @@ class HttpExchange:
             self._emit(b"", more=False)
             return
         if self._announced_length is not None:
-            self._check_length(part.length, self._announced_length, more=more)
+            self._check_length(self._sent_length + part.length, self._announced_length, more=more)
         self._state = _FILE
         try:
             if self._stream.zero_copy and part.length:

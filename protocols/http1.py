@@ -250,7 +250,8 @@ class Http1Connection(asyncio.Protocol):
                 self._close(hear_out=True)  # RFC 6455, 7.1.1, says so too
             return
         if head is not None:
-            self._keep_alive = self._keep_alive and not head.close and self._can_go_on(end=end)
+            if head.close or (self._phase is not _ANSWERING and not self._can_go_on(end=end)):
+                self._keep_alive = False
             if self._pace is not None:
                 self._drop_pace()
         self._output.write(self._response.encode(head, body, end=end, close=not self._keep_alive))
@@ -481,9 +482,7 @@ class Http1Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ writing
 
     def _can_go_on(self, *, end: bool) -> bool:
-        """Whether another request can be found behind the content of this one."""
-        if self._phase is _ANSWERING:
-            return True
+        """Whether another request can be found behind content that has not been read to its end."""
         # Content that the client was never asked for may or may not come: only closing is safe.
         if self._response.wants_continue:
             return False
@@ -550,7 +549,8 @@ class Http1Connection(asyncio.Protocol):
         self._phase = _IDLE
         worker = self._worker
         self.deadline = worker.clock.now() + worker.config.keep_alive_timeout
-        self._pump_soon()
+        if not self._output.gathering:
+            self._pump_soon()
 
     def _begin_tunnel(self) -> None:
         self._phase = _TUNNEL

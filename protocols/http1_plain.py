@@ -233,6 +233,8 @@ class PlainResponse:
         status, fields = head.status, head.fields
         if head.repeated:
             head.text = head.text or _text(status, fields)
+            if not close:  # its length is known
+                return b"%b\r\n\r\n%b" % (head.text, body)
             lines = [head.text]
         else:
             lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, *map(_LINE, fields)]

@@ -34,7 +34,7 @@ class FakeCall:
     """
 
     def __init__(self, body: Body, complaint: str | None = None) -> None:
-        self.scope: Scope = {"type": "http", "method": "GET", "path": "/"}
+        self.scope: Scope = {"type": "http", "method": "GET", "path": "/", "client": None}
         self.body = body
         self.complaint = complaint
         self.finishes: list[BaseException | None] = []
