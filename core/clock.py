@@ -43,7 +43,7 @@ class Clock:
         self.date = formatdate(usegmt=True).encode()
         self.ticked_at = self.now()
         self._to_unix = self.unix_time() - self.ticked_at
-        self._watched: set[Timed] = set()
+        self._watched: dict[Timed, None] = {}  # in the order in which they came
         self._timer: asyncio.TimerHandle | None = None
 
     now = staticmethod(time.monotonic)
@@ -83,11 +83,11 @@ class Clock:
 
     def watch(self, timed: Timed) -> None:
         """Look at `timed.deadline` every tick from now on."""
-        self._watched.add(timed)
+        self._watched[timed] = None
 
     def forget(self, timed: Timed) -> None:
         """Stop looking; harmless for what was never watched."""
-        self._watched.discard(timed)
+        self._watched.pop(timed, None)
 
     def tick(self) -> None:
         """Renew the date and act on every deadline that has passed."""

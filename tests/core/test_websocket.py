@@ -395,7 +395,7 @@ async def test_a_deadline_is_watched_from_accept_to_the_end_and_not_longer() -> 
     scene = Scene()
     assert not scene.clock._watched
     await scene.accept()
-    assert scene.clock._watched == {scene.exchange}
+    assert [*scene.clock._watched] == [scene.exchange]
     scene.exchange.lost()
 
     assert not scene.clock._watched
