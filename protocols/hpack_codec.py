@@ -15,7 +15,7 @@ accepts and refuses exactly what hpack's does. What differs on purpose:
 | the table is as large as offered | at most 4,096 bytes | memory is ours; the default of RFC 9113, 6.5.2 is enough |
 
 Invariants:
-- What a connection remembers is bounded: tables by their size, strings and marks by constants here.
+- What a connection remembers is bounded: tables by their size, marks by a constant here.
 - Nothing of one connection is seen by another: shared are only names of fields that we send.
 - After an error a decoder is good for nothing; the connection must end (RFC 9113, 4.3).
 """
@@ -28,7 +28,6 @@ from typing import Final, TypeAlias
 from hpack import (
     HPACKDecodingError,
     InvalidTableSizeError,
-    NeverIndexedHeaderTuple,
     OversizedHeaderListError,
 )
 from hpack.table import HeaderTable
@@ -52,11 +51,6 @@ _STATIC_ENTRIES: Final[list[_Entry]] = [
     *(((name, value), _ENTRY_OVERHEAD + len(name) + len(value)) for name, value in _STATIC),
 ]
 
-# How much memory a decoder may use for strings that it remembers, in bytes: a bearer token and a cookie
-# of 4 KiB, coded and decoded. And what two strings take in a dict beyond their bytes, in CPython.
-_MAX_REMEMBERED_BYTES: Final = 16 * 1024
-_REMEMBERED_OVERHEAD: Final = 160
-
 
 def _read_integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
     """Read what follows a full prefix (5.1); return the value and where it ends.
@@ -73,6 +67,25 @@ def _read_integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
     raise HPACKDecodingError("an integer is too long")
+
+
+def _read_string(block: bytes, position: int) -> tuple[bytes, int]:
+    """Read a string literal (5.2); return it and where it ends.
+
+    Raises:
+        HPACKDecodingError: It is invalid, or the block ends within it.
+        IndexError: The block ends before it or within its length.
+    """
+    first = block[position]
+    position += 1
+    length = first & 0x7F
+    if length == 0x7F:
+        length, position = _read_integer(block, position, length)
+    end = position + length
+    if end > len(block):
+        raise HPACKDecodingError("the block ends within a string")
+    string = block[position:end]
+    return string if first < 0x80 else decode_huffman(string), end
 
 
 def _integer(value: int, prefix: int, pattern: int) -> bytes:
@@ -94,6 +107,11 @@ def _integer(value: int, prefix: int, pattern: int) -> bytes:
     return bytes(encoded)
 
 
+def _length(length: int) -> bytes:
+    """Encode the length of a string that is not Huffman-coded (5.2)."""
+    return _integer(length, 0x7F, 0x00)
+
+
 class HpackDecoder:
     """The client's blocks to lists of fields; one per connection, every block in turn.
 
@@ -105,8 +123,6 @@ class HpackDecoder:
     """
 
     __slots__ = (
-        "_remembered",
-        "_remembered_bytes",
         "_table",
         "_table_bytes",
         "changed",
@@ -126,10 +142,6 @@ class HpackDecoder:
         self.header_table_size = _DEFAULT_TABLE
         self._table = _STATIC_ENTRIES.copy()  # the dynamic part begins with the newest
         self._table_bytes = 0
-        # Strings that came outside of the table, as they came. A client that keeps its secrets out of
-        # the table sends them whole each time; and a guess would have to be right as a whole.
-        self._remembered: dict[bytes, bytes] = {}
-        self._remembered_bytes = 0
 
     def decode(self, data: bytes, raw: bool = True) -> Fields:  # noqa: C901, PLR0912 - one loop, for a call per field would be its cost
         """Decode one block.
@@ -149,12 +161,12 @@ class HpackDecoder:
             while position < end:
                 first = data[position]
                 position += 1
-                if first >= 0x80:  # 6.1: indexed
-                    index = first & 0x7F
-                    if index == 0x7F:
-                        index, position = _read_integer(data, position, index)
-                    elif not index:
+                if 0x80 < first < 0xFF:  # 6.1: indexed, as most are
+                    field, size = table[first - 0x80]
+                elif first >= 0x80:
+                    if first == 0x80:
                         raise HPACKDecodingError("index 0")
+                    index, position = _read_integer(data, position, 0x7F)
                     field, size = table[index]
                 elif first & 0x60 == 0x20:  # 6.3: table size update
                     if fields:
@@ -172,8 +184,8 @@ class HpackDecoder:
                     if index:
                         name = table[index][0][0]
                     else:
-                        name, position = self._read_string(data, position, first >= 0x40)
-                    value, position = self._read_string(data, position, first >= 0x40)
+                        name, position = _read_string(data, position)
+                    value, position = _read_string(data, position)
                     field = (name, value)
                     size = _ENTRY_OVERHEAD + len(name) + len(value)
                     if first >= 0x40:
@@ -192,39 +204,6 @@ class HpackDecoder:
             raise InvalidTableSizeError("the table was not made as small as it has to be")
         self.list_bytes = list_bytes
         return fields
-
-    def _read_string(self, data: bytes, position: int, indexed: bool) -> tuple[bytes, int]:
-        """Read a string literal (5.2); return it and where it ends.
-
-        Raises:
-            HPACKDecodingError: It is invalid, or the block ends within it.
-            IndexError: The block ends before it or within its length.
-        """
-        first = data[position]
-        position += 1
-        length = first & 0x7F
-        if length == 0x7F:
-            length, position = _read_integer(data, position, length)
-        end = position + length
-        if end > len(data):
-            raise HPACKDecodingError("the block ends within a string")
-        string = data[position:end]
-        if first < 0x80:
-            return string, end
-        if indexed:  # it comes once, and then as an index
-            return decode_huffman(string), end
-        return self._remembered.get(string) or self._decode_and_remember(string), end
-
-    def _decode_and_remember(self, string: bytes) -> bytes:
-        decoded = decode_huffman(string)
-        size = _REMEMBERED_OVERHEAD + len(string) + len(decoded)
-        if size <= _MAX_REMEMBERED_BYTES:
-            self._remembered_bytes += size
-            if self._remembered_bytes > _MAX_REMEMBERED_BYTES:
-                self._remembered.clear()
-                self._remembered_bytes = size
-            self._remembered[string] = decoded
-        return decoded
 
     def _resize(self, size: int) -> None:
         if size > self.max_allowed_table_size:
@@ -251,36 +230,55 @@ _NEVER_INDEXED: Final = 0x10
 
 # 7.1.3: values that could be guessed one by one, were they ever in the table.
 _SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+# Values that hardly ever come again (nghttp2 keeps these out of the table, too).
+_UNIQUE: Final = frozenset((b"age", b"etag", b"if-modified-since", b"if-none-match", b"location"))
 
 _STATIC_NAMES: Final = {name: index for index, (name, _) in reversed([*enumerate(_STATIC, 1)])}
 _STATIC_FIELDS: Final = {field: _integer(index, 0x7F, 0x80) for index, field in enumerate(_STATIC, 1)}
 _KNOWN_LENGTHS: Final = 1024
-_LENGTHS: Final = [_integer(length, 0x7F, 0x00) for length in range(_KNOWN_LENGTHS)]
+_LENGTHS: Final = [_length(length) for length in range(_KNOWN_LENGTHS)]
 # The dynamic entries by their age, the newest first: as many as the smallest entries would fill a table.
 _DYNAMIC_FIELDS: Final = [
     _integer(_FIRST_DYNAMIC + age, 0x7F, 0x80) for age in range(_DEFAULT_TABLE // _ENTRY_OVERHEAD)
 ]
 
 
-@lru_cache(maxsize=512)
 def _name(name: bytes, pattern: int) -> bytes:
     """Encode a literal up to its value (6.2)."""
     index = _STATIC_NAMES.get(name)
     if index is not None:
         return _integer(index, 0x3F if pattern == _INCREMENTAL else 0x0F, pattern)
-    return bytes((pattern,)) + _integer(len(name), 0x7F, 0x00) + name
+    return bytes((pattern,)) + _length(len(name)) + name
+
+
+_common_name: Final = lru_cache(maxsize=512)(_name)
+_NEVER_IN_TABLE: Final = {
+    **{name: _name(name, _NEVER_INDEXED) for name in _SECRET},
+    **{name: _name(name, _WITHOUT_INDEXING) for name in _UNIQUE},
+}
 
 
 class HpackEncoder:
     """Our lists of fields to blocks; one per connection, every block in turn.
 
     Attributes:
+        changes: How often something changed that the same fields might be encoded differently for.
         table_size_changes: The sizes of the table that the next block begins with (4.2).
     """
 
-    __slots__ = ("_added", "_marks", "_numbers", "_size", "_table", "_table_bytes", "table_size_changes")
+    __slots__ = (
+        "_added",
+        "_marks",
+        "_numbers",
+        "_size",
+        "_table",
+        "_table_bytes",
+        "changes",
+        "table_size_changes",
+    )
 
     def __init__(self) -> None:
+        self.changes = 0
         self.table_size_changes: list[int] = []
         self._size = _DEFAULT_TABLE
         # The table, the oldest first, and each field's number in the order in which they were added.
@@ -301,6 +299,7 @@ class HpackEncoder:
         if size == self._size:
             return
         self._size = size
+        self.changes += 1
         self._evict()
         smallest = min([size, *self.table_size_changes])
         self.table_size_changes = [size] if smallest == size else [smallest, size]
@@ -309,41 +308,50 @@ class HpackEncoder:
         """Encode one block.
 
         Args:
-            fields: In lower case. A NeverIndexedHeaderTuple is never indexed, nor is a field that is
-                known to be secret.
+            fields: In lower case.
         """
-        parts = [_integer(size, 0x1F, 0x20) for size in self.table_size_changes]
-        self.table_size_changes = []
+        parts: list[bytes] = []
+        if self.table_size_changes:
+            parts += [_integer(size, 0x1F, 0x20) for size in self.table_size_changes]
+            self.table_size_changes = []
+            self.changes += 1
         numbers = self._numbers
         for field in fields:
-            if type(field) is NeverIndexedHeaderTuple:
-                parts.append(_literal(*field, _NEVER_INDEXED))
-            elif (number := numbers.get(field)) is not None:
-                parts.append(_DYNAMIC_FIELDS[self._added - number])
-            else:
-                parts.append(_STATIC_FIELDS.get(field) or self._literal(field))
+            name, value = field
+            head = _NEVER_IN_TABLE.get(name)
+            if head is None:
+                number = numbers.get(field)
+                if number is not None:
+                    parts.append(_DYNAMIC_FIELDS[self._added - number])
+                    continue
+                coded = _STATIC_FIELDS.get(field)
+                if coded is not None:
+                    parts.append(coded)
+                    continue
+                head = _common_name(name, self._pattern(field))
+            length = len(value)
+            parts += (head, _LENGTHS[length] if length < _KNOWN_LENGTHS else _length(length), value)
         return b"".join(parts)
 
-    def _literal(self, field: Field) -> bytes:
-        """Encode a field that is in no table; add it to ours unless it comes for the first time."""
-        name, value = field
-        if name in _SECRET:
-            return _literal(name, value, _NEVER_INDEXED)
-        size = _ENTRY_OVERHEAD + len(name) + len(value)
+    def _pattern(self, field: Field) -> int:
+        """Decide how a field is written that is in no table; add it to ours unless it comes for the first time."""
+        size = _ENTRY_OVERHEAD + len(field[0]) + len(field[1])
         if size > self._size * _MAX_SHARE:
-            return _literal(name, value, _WITHOUT_INDEXING)
+            return _WITHOUT_INDEXING
+        self.changes += 1
         marks, mark = self._marks, hash(field)
         if mark not in marks:
             if len(marks) == _MAX_MARKS:
                 marks.clear()
             marks.add(mark)
-            return _literal(name, value, _WITHOUT_INDEXING)
+            return _WITHOUT_INDEXING
         self._table.append((field, size))
         self._table_bytes += size
         self._added += 1
         self._numbers[field] = self._added
-        self._evict()
-        return _literal(name, value, _INCREMENTAL)
+        if self._table_bytes > self._size:
+            self._evict()
+        return _INCREMENTAL
 
     def _evict(self) -> None:
         """Drop the oldest entries until the others fit (4.3, 4.4)."""
@@ -351,9 +359,3 @@ class HpackEncoder:
             field, size = self._table.popleft()
             self._table_bytes -= size
             del self._numbers[field]
-
-
-def _literal(name: bytes, value: bytes, pattern: int) -> bytes:
-    length = len(value)
-    encoded = _LENGTHS[length] if length < _KNOWN_LENGTHS else _integer(length, 0x7F, 0x00)
-    return _name(name, pattern) + encoded + value

@@ -26,7 +26,7 @@ from h2.errors import ErrorCodes
 from ..core.asgi import Fields
 from ..core.clock import NEVER
 from ..core.errors import ConnectionFault, StreamFault
-from ..core.exchange import Connection
+from ..core.exchange import Connection, Head
 from ..core.http import HttpExchange
 from ..core.log import error_log, format_address
 from ..core.opening import tell_refusal
@@ -34,7 +34,7 @@ from ..core.scope import ConnectionFacts, http_scope
 from ..core.worker import Worker
 from . import http2_events as events
 from .http2_fast_machine import Http2FastMachine
-from .http2_guard import Http2Guard, Slots
+from .http2_guard import REPLIES, Http2Guard, Slots
 from .http2_limits import STARTS_PER_TURN
 from .http2_machine import Http2Machine
 from .http2_opening import content_too_large, open_on_stream, refusal
@@ -42,7 +42,7 @@ from .http2_request import RequestReader, check_content, check_trailers, promise
 from .http2_schedule import EarlyPriorities, parse_priority
 from .http2_sender import Http2Sender
 from .http2_stalls import Http2Stalls, Patient
-from .http2_stream import AnyExchange, Carrier, Http2Stream
+from .http2_stream import Carrier, Http2Stream
 from .lingering import Lingering
 
 # How long a shutdown waits for the streams under way before it says GOAWAY; see `shutdown`.
@@ -264,12 +264,14 @@ class Http2Connection(asyncio.Protocol):
             self._sent_all(stream)
         self._flush_soon()
 
-    def send_whole(self, stream: Http2Stream, fields: Fields, content: bytes) -> bool:
+    def send_whole(self, stream: Http2Stream, head: Head, content: bytes) -> bool:
         """Send a whole response, if it need not wait for anything; tell whether it was sent."""
-        sent = self._sender.send_whole(stream, fields, content)
-        if sent:
+        if not self._sender.send_whole(stream.id, head, content):
+            return False
+        self._sent_all(stream)
+        if not self._reading:
             self._flush_soon()
-        return sent
+        return True
 
     def send_end(self, stream: Http2Stream) -> None:
         """End a response that has nothing left to send."""
@@ -305,22 +307,25 @@ class Http2Connection(asyncio.Protocol):
         head, section = promised_request(path, fields, stream.authority, secure=self._facts.secure)
         promised_id = self._machine.get_next_available_stream_id()
         self._machine.push_stream(stream.id, promised_id, section)
-        pushed = self._open(promised_id, receiving=False)
+        pushed = Http2Stream(self, promised_id, self._worker.config.write_high_mark, receiving=False)
+        self._streams[promised_id] = pushed
+        self._pushed += 1
         pushed.authority = stream.authority
         exchange = HttpExchange(self._worker, pushed, http_scope(self._facts, head, pushed.new_extensions()))
         exchange.feed_end()
-        self._start_soon(pushed, exchange)
+        pushed.exchange = exchange
+        self._starting.append(pushed)
         self._flush_soon()
 
     # ------------------------------------------------------------------ events: requests
 
     def _request_received(self, event: events.RequestReceived) -> None:
-        stream_id = event.stream_id
-        early_priority = self._early_priorities.take(stream_id)
+        stream_id, ended, worker = event.stream_id, event.ended, self._worker
+        early_priority = self._early_priorities.take(stream_id) if self._early_priorities.kept else None
         if self._phase is Phase.ANNOUNCED:
             self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        if not self._slots.free(self._open_requests):
+        if not self._slots.free(len(self._streams) - self._pushed + len(self._answered)):
             self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             self._guard.log("max_streams", f"HTTP/2 stream {stream_id}: refused, too many are open")
             self._guard.count_reset()
@@ -330,30 +335,30 @@ class Http2Connection(asyncio.Protocol):
         except StreamFault as fault:
             self._refuse(stream_id, fault)
             return
-        self._count_request()
-        stream = self._open(stream_id, receiving=not event.ended)
+        self._guard.earned += REPLIES
+        self._opened += 1
+        if self._phase is Phase.OPEN:
+            self.deadline = NEVER
+            if self._opened >= worker.config.max_requests_per_connection:
+                self._guard.count("max_requests_per_connection")
+                self._leave_soon(_ANNOUNCE_SECONDS)  # so that it is left in good order
+        stream = Http2Stream(self, stream_id, worker.config.write_high_mark, receiving=not ended)
+        self._streams[stream_id] = stream
         try:
-            exchange = open_on_stream(self._worker, self._facts, stream, request, event.size)
+            exchange = open_on_stream(worker, self._facts, stream, request, event.size)
         except StreamFault as fault:
             self._answer(stream, fault)
-            tell_refusal(self._worker, self._facts, request, status=fault.code, length=0, stream_id=stream_id)
+            tell_refusal(worker, self._facts, request, status=fault.code, length=0, stream_id=stream_id)
             return
         if early_priority is not None:  # RFC 9218, 7: it overrides what the request says
             stream.priority = early_priority
-        self._start_soon(stream, exchange)
-        if event.ended:
-            self._end_request(stream)
-
-    def _count_request(self) -> None:
-        """Let a request keep the connection open; after so many of them it is left in good order."""
-        self._guard.count_request()
-        self._opened += 1
-        if self._phase is not Phase.OPEN:
-            return
-        self.deadline = NEVER
-        if self._opened >= self._worker.config.max_requests_per_connection:
-            self._guard.count("max_requests_per_connection")
-            self._leave_soon(_ANNOUNCE_SECONDS)
+        stream.exchange = exchange
+        self._starting.append(stream)
+        if ended:
+            if stream.length:
+                self._end_request(stream)
+            else:
+                exchange.feed_end()
 
     def _answer(self, stream: Http2Stream, fault: StreamFault) -> None:
         """Answer a request in place of an application."""
@@ -461,18 +466,13 @@ class Http2Connection(asyncio.Protocol):
             self._unblock(stream)
         elif self._machine.is_idle(event.stream_id):
             self._early_priorities.keep(event.stream_id, priority)
-            if len(self._early_priorities) + self._open_requests > self._worker.config.max_streams:
+            if len(self._early_priorities.kept) + self._open_requests > self._worker.config.max_streams:
                 raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "priorities for more streams than may be")
 
     # ------------------------------------------------------------------ applications
 
-    def _start_soon(self, stream: Http2Stream, exchange: AnyExchange) -> None:
-        """Start an application, once all of this read is fed."""
-        stream.exchange = exchange
-        self._starting.append(stream)
-
     def _start(self) -> None:
-        """Start a turn's worth of applications; none for a request that was reset in the same read."""
+        """Start a turn's worth of applications, once all of a read is fed; none for a request that was reset in the same read."""
         if self._machine.behind:
             return
         due = self._starting[:STARTS_PER_TURN]
@@ -550,19 +550,15 @@ class Http2Connection(asyncio.Protocol):
         """How many streams of the client are open, as it sees it."""
         return len(self._streams) - self._pushed + len(self._answered)
 
-    def _open(self, stream_id: int, *, receiving: bool) -> Http2Stream:
-        stream = Http2Stream(self, stream_id, self._worker.config.write_high_mark, receiving=receiving)
-        self._streams[stream_id] = stream
-        self._pushed += stream_id % 2 == 0
-        return stream
-
     def _drop(self, stream: Http2Stream | None) -> None:
         """Part from a stream that the machine has closed; what its application never took is credited."""
         if stream is None:
             return
         del self._streams[stream.id]
-        self._pushed -= stream.id % 2 == 0
-        self._sender.discard(stream)
+        if stream.id % 2 == 0:
+            self._pushed -= 1
+        if stream.pending_bytes:  # else it waits for no turn
+            self._sender.discard(stream)
         if stream.owed:  # the window of the connection is for all streams, and would shrink for good
             self._machine.acknowledge_received_data(stream.owed, stream.id)
             stream.owed = 0

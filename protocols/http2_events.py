@@ -7,9 +7,18 @@ A frame of the client is one event at the most; an event that ends a request say
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from http import HTTPStatus
+from typing import Final, Protocol, TypeAlias
 
 from ..core.asgi import Fields
+from ..core.exchange import Head
+
+_STATUS: Final = {int(status): (b":status", b"%d" % status) for status in HTTPStatus}
+
+
+def section_of(head: Head) -> Fields:
+    """Return the field section of the head of a response (RFC 9113, 8.3.2)."""
+    return [_STATUS.get(head.status) or (b":status", b"%d" % head.status), *head.fields]
 
 
 @dataclass(slots=True)
@@ -146,7 +155,7 @@ class Machine(Protocol):
     def send_data(self, stream_id: int, data: bytes, /, end_stream: bool = False) -> None:
         """Send one DATA frame, which the windows and the size of a frame have room for."""
 
-    def send_whole(self, stream_id: int, fields: Fields, content: bytes, /) -> int:
+    def send_whole(self, stream_id: int, head: Head, content: bytes, /) -> int:
         """Send a response whose content fits one DATA frame, and so end the stream on our side.
 
         Returns:

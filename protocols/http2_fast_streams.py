@@ -17,16 +17,20 @@ What we send is checked where it is made, in `core`; here only that it keeps to 
 
 from collections import OrderedDict, deque
 from enum import Enum
+from typing import Final
 
 from h2.errors import ErrorCodes
 from h2.windows import WindowManager
 
 from ..core.asgi import Fields
 from ..core.config import Config
+from ..core.exchange import NO_HEAD, Head
 from . import http2_frames as wire
 from .hpack_codec import HpackEncoder
-from .http2_events import StreamReset
+from .http2_events import StreamReset, section_of
 from .http2_limits import MAX_CLOSED_STREAMS, MAX_DEBUG_BYTES
+
+_pack_head: Final = wire.HEAD.pack
 
 
 class Closed(Enum):
@@ -79,6 +83,9 @@ class Http2Streams:
         "_newest",
         "_newest_promised",
         "_out",
+        "_repeated_at",
+        "_repeated_block",
+        "_repeated_head",
         "_stream_window",
         "_streams",
         "max_outbound_frame_size",
@@ -89,6 +96,10 @@ class Http2Streams:
     def __init__(self, config: Config) -> None:
         self._out: list[bytes] = []
         self._encoder = HpackEncoder()
+        # The last head that was given again, what it became, and at which state of the encoder.
+        self._repeated_head = NO_HEAD
+        self._repeated_block = b""
+        self._repeated_at = 0
         self._streams: dict[int, OpenStream] = {}
         self._closed: OrderedDict[int, Closed] = OrderedDict()
         self._ended: deque[int] = deque(maxlen=MAX_CLOSED_STREAMS)  # which both sides have ended
@@ -160,17 +171,34 @@ class Http2Streams:
         if end_stream:
             self._end_sending(stream_id, stream)
 
-    def send_whole(self, stream_id: int, fields: Fields, content: bytes) -> int:
+    def send_whole(self, stream_id: int, head: Head, content: bytes) -> int:
         """Send a response in one DATA frame, if there is room for it; see `Machine.send_whole`."""
-        stream, size = self._ours(stream_id), len(content)
-        left = min(stream.outbound, self.outbound_flow_control_window) - size
-        if left < 0 or size > self.max_outbound_frame_size:
+        stream, size, largest = self._streams[stream_id], len(content), self.max_outbound_frame_size
+        window = self.outbound_flow_control_window
+        left = (window if window < stream.outbound else stream.outbound) - size  # noqa: FURB136 - twice as fast
+        if left < 0 or size > largest:
             return -1
-        self._send_block(wire.HEADERS, 0, stream_id, self._encoder.encode(fields))
-        self._out += (wire.HEAD.pack(size << 8 | wire.DATA, wire.END_STREAM, stream_id), content)
-        self.outbound_flow_control_window -= size
+        block = self._encode_head(head)
+        if len(block) <= largest:
+            frame_head = _pack_head(len(block) << 8 | wire.HEADERS, wire.END_HEADERS, stream_id)
+            self._out += (frame_head, block, _pack_head(size << 8, wire.END_STREAM, stream_id), content)
+        else:
+            self._send_block(wire.HEADERS, 0, stream_id, block)
+            self._out += (_pack_head(size << 8, wire.END_STREAM, stream_id), content)
+        self.outbound_flow_control_window = window - size
         self._end_sending(stream_id, stream)
         return left
+
+    def _encode_head(self, head: Head) -> bytes:
+        """Encode the head of a response; one that is given again is the same bytes while the table stays."""
+        encoder = self._encoder
+        changes = encoder.changes
+        if head is self._repeated_head and changes == self._repeated_at:
+            return self._repeated_block
+        block = encoder.encode(section_of(head))
+        if head.repeated and encoder.changes == changes:
+            self._repeated_head, self._repeated_at, self._repeated_block = head, changes, block
+        return block
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
         """Send one DATA frame, which the windows and the size of a frame have room for."""

@@ -19,11 +19,14 @@ from ..core.errors import ConnectionFault
 from ..core.limits import Budget
 from ..core.worker import Worker
 
-# What one request, or one DATA frame, is answered with: an update of both windows, and a PING.
-_REPLIES: Final = 3.0
+REPLIES: Final = 3.0
+"""What one request, or one DATA frame, is answered with: an update of both windows, and a PING."""
+
 # Of a large frame the client may take a piece at a time, and give back both windows for each KiB.
 _BYTES_PER_REPLY: Final = 512
-_SMALL: Final = _REPLIES * _BYTES_PER_REPLY
+SMALL: Final = REPLIES * _BYTES_PER_REPLY
+"""A DATA frame below this earns as much as any, unless it was cut by its window; in bytes."""
+
 # A client that lags behind gives its window back message by message; one that dribbles, byte by byte.
 _BYTES_PER_REPLY_IF_CUT: Final = 16
 # As many replies as may be under way: what a window full of small messages is acknowledged with.
@@ -31,15 +34,20 @@ _MOST_REPLIES: Final = 65_536.0
 
 
 class Http2Guard:
-    """What one client has left to waste, and what is kept of the limits that it hit."""
+    """What one client has left to waste, and what is kept of the limits that it hit.
 
-    __slots__ = ("_client", "_earned", "_frames", "_limits", "_logged", "_resets")
+    Attributes:
+        earned: How many replies it may still give to what it got; `REPLIES` more for each request, and as
+            `count_data` says for what we send.
+    """
+
+    __slots__ = ("_client", "_frames", "_limits", "_logged", "_resets", "earned")
 
     def __init__(self, worker: Worker, client: Address | None) -> None:
         config, clock = worker.config, worker.clock
         self._resets = Budget(clock, config.max_resets)
         self._frames = Budget(clock, config.max_control_frames)
-        self._earned = 0.0
+        self.earned = 0.0
         self._limits = worker.limits
         self._client = client
         self._logged = False
@@ -61,11 +69,6 @@ class Http2Guard:
         """Count that a limit was hit, where that is no fault."""
         self._limits.hits[setting] += 1
 
-    def count_request(self) -> None:
-        """Note that the client has made a request."""
-        if self._earned < _MOST_REPLIES:
-            self._earned += _REPLIES
-
     def count_data(self, size: int, *, cut: bool) -> None:
         """Note that the client got a DATA frame of ours.
 
@@ -73,12 +76,10 @@ class Http2Guard:
             size: Its content, in bytes.
             cut: Whether its window did not let us send more.
         """
-        if self._earned >= _MOST_REPLIES:
-            return
-        replies = _REPLIES if size < _SMALL else size / _BYTES_PER_REPLY
+        replies = REPLIES if size < SMALL else size / _BYTES_PER_REPLY
         if cut:
             replies = min(replies, size / _BYTES_PER_REPLY_IF_CUT)
-        self._earned += replies
+        self.earned += replies
 
     def count_useless(self, weight: int = 1) -> None:
         """Count a frame that is of no use to an application.
@@ -89,8 +90,9 @@ class Http2Guard:
         Raises:
             ConnectionFault: There were too many (CVE-2019-9512, -9515 and -9518, for example).
         """
-        if self._earned >= weight:
-            self._earned -= weight
+        self.earned = min(self.earned, _MOST_REPLIES)
+        if self.earned >= weight:
+            self.earned -= weight
         elif not self._frames.spend(weight):
             raise ConnectionFault(
                 ErrorCodes.ENHANCE_YOUR_CALM, "too many control frames", limit="max_control_frames"

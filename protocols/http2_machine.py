@@ -54,6 +54,7 @@ from hyperframe.frame import (
 from ..core.asgi import Fields
 from ..core.config import Config
 from ..core.errors import ConnectionFault
+from ..core.exchange import Head
 from . import http2_events as events
 from . import http2_frames as wire
 from .http2_guard import Http2Guard
@@ -207,12 +208,12 @@ class Http2Machine(H2Connection):
             limit = "max_head_bytes" if isinstance(error, DenialOfServiceError) else None
             raise ConnectionFault(code, str(error), limit=limit) from error
 
-    def send_whole(self, stream_id: int, fields: Fields, content: bytes) -> int:
+    def send_whole(self, stream_id: int, head: Head, content: bytes) -> int:
         """Send a response in one DATA frame, if there is room for it; see `Machine.send_whole`."""
         left = self.local_flow_control_window(stream_id) - len(content)
         if left < 0 or len(content) > self.max_outbound_frame_size:
             return -1
-        self.send_headers(stream_id, fields)
+        self.send_headers(stream_id, events.section_of(head))
         self.send_data(stream_id, content, end_stream=True)
         return left
 

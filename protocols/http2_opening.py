@@ -27,13 +27,13 @@ def open_on_stream(
     Raises:
         StreamFault: It is refused; the code is the HTTP status to answer.
     """
-    _check_size(worker.config, request, size)
+    config, method = worker.config, request.method
+    if request.length or size > config.max_head_bytes or len(request.fields) > config.max_fields:
+        _check_size(config, request, size)
     stream.take_hints(request)
-    if (
-        request.method != request.method.upper()
-    ):  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it
+    if method != method.upper():  # `get` is not GET (RFC 9110, 9.1), and a scope cannot say it
         raise StreamFault(HTTPStatus.NOT_IMPLEMENTED, "methods are in upper case")
-    if request.method != "CONNECT":
+    if method != "CONNECT":
         stream.length = request.length
         return open_exchange(worker, stream, facts, request, websocket=False)
     if request.protocol != b"websocket":

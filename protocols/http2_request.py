@@ -23,7 +23,7 @@ from ..core.scope import RequestHead
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 # RFC 9113, 8.2.1 forbids NUL, CR and LF in a value; RFC 9110, 5.5 the other controls but the tab.
 _CONTROLS: Final = bytes({*range(0x20), 0x7F} - {ord("\t")})
-_TARGET: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")  # no white space, no control, no "#"
+_NOT_IN_TARGET: Final = bytes({*range(0x21), ord("#"), *range(0x7F, 0x100)})  # it begins with "/"
 _AUTHORITY: Final = re.compile(
     rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
 )
@@ -31,7 +31,7 @@ _PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":
 _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
-# Fields that not only the application looks at.
+# Fields that not only the application looks at; of the cookie's, all but the first.
 _NOTED: Final = frozenset((b"content-length", b"cookie", b"expect", b"host", b"priority"))
 # Names that need no check, as most do: those of HPACK (RFC 7541, A) that mean nothing here.
 _ORDINARY: Final = frozenset(
@@ -74,20 +74,23 @@ class RequestReader:
     bound, and never for another client. What changes under a name is checked each time.
     """
 
-    __slots__ = ("_host", "_known", "_last", "_names", "_said")
+    __slots__ = ("_control", "_host", "_known", "_last", "_method", "_names", "_said", "_said_fields")
 
     def __init__(self) -> None:
         self._last: Fields | None = None  # many a client says the same again and again
         self._said: Http2Request | None = None  # what it says, once it has come twice
+        self._said_fields: Fields = []
+        self._control: dict[bytes, bytes] | None = (
+            None  # the last control data but the path, if there was one
+        )
+        self._method = ""
         self._names: set[bytes] = set()
         self._known: set[Field] = set()
-        self._host: Field = (
-            b"host",
-            b"localhost",
-        )  # the last one that was good, and a good one to begin with
+        # The last one that was good, and a good one to begin with.
+        self._host: Field = (b"host", b"localhost")
 
     def read(self, section: Fields) -> Http2Request:
-        """Read a request.
+        """Read a request, which is good until the next one is read.
 
         Raises:
             StreamFault: It is malformed; the code is PROTOCOL_ERROR.
@@ -98,35 +101,30 @@ class RequestReader:
         said = self._said
         if said is None:
             said = self._said = self._read(section)
-        return Http2Request(
-            said.method,
-            said.path,
-            said.query,
-            said.fields.copy(),
-            "2",
-            said.protocol,
-            said.length,
-            said.priority,
-            said.expects_continue,
-        )
+            self._said_fields = said.fields
+        said.fields = self._said_fields.copy()
+        return said
 
     def _read(self, section: Fields) -> Http2Request:
-        pseudo: dict[bytes, bytes] = {}
+        control: dict[bytes, bytes] = {}
         for name, value in section:
             if name not in _PSEUDO:
                 break
-            if name in pseudo:
+            if name in control:
                 raise _malformed(f"pseudo-header field {name!r} is repeated")
-            pseudo[name] = value
-        method = pseudo.get(b":method", b"")
-        _check_target(pseudo, method)
-        path, _, query = pseudo.get(b":path", b"").partition(b"?")
-        fields = section[len(pseudo) :]
+            control[name] = value
+        fields = section[len(control) :]
+        target = control.pop(b":path", None)
+        if control != self._control:
+            _check_control(control)
+            self._control, self._method = control, control[b":method"].decode("ascii")
+        _check_target(control, target)
+        path, _, query = (target or b"").partition(b"?")
         noted = self._check_fields(fields)
-        request = Http2Request(method.decode("ascii"), path, query, fields, "2", pseudo.get(b":protocol"))
-        authority = pseudo.get(b":authority", b"")
+        request = Http2Request(self._method, path, query, fields, "2", control.get(b":protocol"))
+        authority = control.get(b":authority", b"")
         if noted:
-            authority = _authority(pseudo, noted)
+            authority = _authority(control, noted)
             _note(request, noted)
         if authority != self._host[1]:
             self._host = _host(authority)
@@ -137,10 +135,14 @@ class RequestReader:
         """Check fields; return those that not only the application looks at."""
         known, names = self._known, self._names
         noted: Fields = []
+        cookie = None
         for field in [field for field in fields if field not in known]:
             name, value = field
-            _check_value(name, value)
-            if name in _NOTED:
+            if value.strip().translate(None, _CONTROLS) != value:  # as `_check_value` does, without the call
+                raise _malformed(f"the value of {name!r}")
+            if name == b"cookie" and cookie is None:
+                cookie = field  # alone it is a field like any other
+            elif name in _NOTED:
                 noted.append(field)
             elif name not in names:
                 if name not in _ORDINARY:
@@ -221,27 +223,36 @@ def _check_name(name: bytes, value: bytes) -> None:
 
 def _check_value(name: bytes, value: bytes) -> None:
     """Refuse a value with a control character in it, or with white space around it (RFC 9113, 8.2.1)."""
-    if len(value.translate(None, _CONTROLS)) != len(value) or len(value.strip()) != len(value):
+    if value.strip().translate(None, _CONTROLS) != value:
         raise _malformed(f"the value of {name!r}")
 
 
-def _check_target(pseudo: dict[bytes, bytes], method: bytes) -> None:
-    """Check the control data (RFC 9113, 8.3.1 and 8.5; RFC 8441, 4)."""
+def _check_control(control: dict[bytes, bytes]) -> None:
+    """Check the control data but the path (RFC 9113, 8.3.1 and 8.5; RFC 8441, 4)."""
+    method = control.get(b":method", b"")
     if method not in _COMMON_METHODS and not _NAME.fullmatch(method.lower()):
         raise _malformed("no valid :method")
-    connect, extended = method == b"CONNECT", b":protocol" in pseudo
+    connect, extended = method == b"CONNECT", b":protocol" in control
     if extended:
         if not connect:
             raise _malformed(":protocol without CONNECT")
-        _check_value(b":protocol", pseudo[b":protocol"])
+        _check_value(b":protocol", control[b":protocol"])
     if connect and not extended:
-        if b":scheme" in pseudo or b":path" in pseudo or b":authority" not in pseudo:
+        if b":scheme" in control or b":authority" not in control:
             raise _malformed("CONNECT has :authority alone")
-        return
-    if pseudo.get(b":scheme") not in (b"http", b"https"):
+    elif control.get(b":scheme") not in (b"http", b"https"):
         raise _malformed("no valid :scheme")
-    path = pseudo.get(b":path", b"")
-    if not _TARGET.fullmatch(path) and not (path == b"*" and method == b"OPTIONS"):
+
+
+def _check_target(control: dict[bytes, bytes], target: bytes | None) -> None:
+    """Check the `:path` that comes with other control data, which is good."""
+    if b":scheme" not in control:  # a plain CONNECT
+        if target is not None:
+            raise _malformed("CONNECT has :authority alone")
+    elif target is None or not (
+        (target[:1] == b"/" and target.translate(None, _NOT_IN_TARGET) == target)
+        or (target == b"*" and control[b":method"] == b"OPTIONS")
+    ):
         raise _malformed("no valid :path")
 
 
@@ -262,10 +273,10 @@ def _host(authority: bytes) -> Field:
 
 def _note(request: Http2Request, noted: Fields) -> None:
     """Put into a request what its fields say about it, and its fields in order."""
-    crumbs = 0
+    crumbled = False
     for name, value in noted:
         if name == b"cookie":
-            crumbs += 1
+            crumbled = True
         elif name == b"content-length":
             if request.length is not None or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                 raise _malformed("content-length is one number of bytes")
@@ -276,7 +287,7 @@ def _note(request: Http2Request, noted: Fields) -> None:
             request.expects_continue = value.lower() == b"100-continue"
         else:
             request.fields = [field for field in request.fields if field[0] != b"host"]
-    if crumbs > 1:
+    if crumbled:
         request.fields = _joined(request.fields)
 
 

@@ -35,26 +35,25 @@ def parse_priority(value: bytes) -> Priority:
 
 
 class EarlyPriorities:
-    """What a client said about streams that it has yet to open (RFC 9218, 7)."""
+    """What a client said about streams that it has yet to open (RFC 9218, 7).
 
-    __slots__ = ("_priorities",)
+    Attributes:
+        kept: The priority of each.
+    """
+
+    __slots__ = ("kept",)
 
     def __init__(self) -> None:
-        self._priorities: dict[int, Priority] = {}
-
-    def __len__(self) -> int:
-        return len(self._priorities)
+        self.kept: dict[int, Priority] = {}
 
     def keep(self, stream_id: int, priority: Priority) -> None:
         """Keep the latest that was said about a stream."""
-        self._priorities[stream_id] = priority
+        self.kept[stream_id] = priority
 
     def take(self, stream_id: int) -> Priority | None:
         """Return what was said about a stream that opens; forget it, and the streams skipped before it."""
-        if not self._priorities:
-            return None
-        priority = self._priorities.get(stream_id)
-        self._priorities = {key: value for key, value in self._priorities.items() if key > stream_id}
+        priority = self.kept.get(stream_id)
+        self.kept = {key: value for key, value in self.kept.items() if key > stream_id}
         return priority
 
 

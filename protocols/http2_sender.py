@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from ..core.asgi import Fields
+from ..core.exchange import Head
 from .http2_events import Machine
-from .http2_guard import Http2Guard
+from .http2_guard import REPLIES, SMALL, Http2Guard
 from .http2_schedule import Schedule
 from .http2_stream import Http2Stream
 
@@ -37,7 +37,7 @@ class Http2Sender:
         Args:
             machine: Where frames come from.
             guard: Told of what the client gets, for it will reply.
-            sent_all: Told of a stream when the last frame of its response has been made.
+            sent_all: Told of a stream when `flush` has made the last frame of its response.
         """
         self.machine = machine
         self._guard = guard
@@ -60,7 +60,7 @@ class Http2Sender:
 
     def add(self, stream: Http2Stream) -> None:
         """Let a stream take its turns, if it has content and window."""
-        if stream.has_content and not stream.blocked:
+        if stream.pending_bytes and not stream.blocked:
             self._schedule.add(stream)
 
     def discard(self, stream: Http2Stream) -> None:
@@ -68,18 +68,20 @@ class Http2Sender:
         if self._schedule.members:
             self._schedule.discard(stream)
 
-    def send_whole(self, stream: Http2Stream, fields: Fields, content: bytes) -> bool:
+    def send_whole(self, stream_id: int, head: Head, content: bytes) -> bool:
         """Send a response in one DATA frame, unless somebody waits for a turn or it has no room; tell whether."""
-        machine, size = self.machine, len(content)
+        size = len(content)
         if self.full or self._schedule.members or self._unflushed + size > _BURST:
             return False
-        left = machine.send_whole(stream.id, fields, content)
+        left = self.machine.send_whole(stream_id, head, content)
         if left < 0:
             return False
         self.sent += size
         self._unflushed += size
-        self._guard.count_data(size, cut=not left)
-        self._sent_all(stream)
+        if left and size < SMALL:
+            self._guard.earned += REPLIES
+        else:
+            self._guard.count_data(size, cut=not left)
         return True
 
     def flush(self, transport: asyncio.WriteTransport) -> bool:
@@ -116,9 +118,9 @@ class Http2Sender:
         """Send one DATA frame, and what comes behind the content if it was the last; return its size."""
         content = stream.take(limit)
         self.sent += len(content)
-        last = stream.ended and not stream.has_content
+        last = stream.ended and not stream.pending_bytes
         self.machine.send_data(stream.id, content, end_stream=last and stream.trailers is None)
-        if not stream.has_content:
+        if not stream.pending_bytes:
             self._schedule.discard(stream)
         if not last:
             stream.refill()

@@ -187,7 +187,7 @@ class Http2Stalls:
         return bool(blocked) or waits
 
     def _blocked(self) -> dict[Http2Stream, int]:
-        return {s: s.sent for s in self._streams.values() if s.blocked and s.has_content}
+        return {s: s.sent for s in self._streams.values() if s.blocked and s.pending_bytes}
 
     def _look_at_transport(self, now: float) -> bool:
         full = self._sender.full

@@ -6,7 +6,6 @@ subject to flow control (RFC 9113, 5.2.1). Knows no transport.
 """
 
 from collections import deque
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from h2.errors import ErrorCodes
@@ -15,13 +14,11 @@ from ..core.asgi import Fields
 from ..core.exchange import Head, Stream
 from ..core.http import HttpExchange
 from ..core.websocket import WebSocketExchange
+from .http2_events import section_of
 from .http2_request import Http2Request
 from .http2_schedule import DEFAULT, Priority, parse_priority
 
 AnyExchange: TypeAlias = HttpExchange | WebSocketExchange
-
-
-_STATUS: Final = {int(status): (b":status", b"%d" % status) for status in HTTPStatus}
 
 
 class Carrier(Protocol):
@@ -34,7 +31,7 @@ class Carrier(Protocol):
     def send_head(self, stream: "Http2Stream", fields: Fields, *, end: bool) -> None:
         """Send HEADERS with these fields, pseudo-header fields included."""
 
-    def send_whole(self, stream: "Http2Stream", fields: Fields, content: bytes) -> bool:
+    def send_whole(self, stream: "Http2Stream", head: Head, content: bytes) -> bool:
         """Send a whole response, if it need not wait for anything; tell whether it was sent."""
 
     def send_end(self, stream: "Http2Stream") -> None:
@@ -68,6 +65,7 @@ class Http2Stream:
         expects_continue: Whether the client waits for 100 before it sends its content (RFC 9110, 10.1.1).
         begun: Whether the head of the response has been sent.
         sent: How much content of the response has been taken, in bytes.
+        pending_bytes: How much waits to be sent.
         blocked: Whether its window is used up.
         ended: Whether what it holds is the end of the response.
         trailers: What comes behind the content.
@@ -77,7 +75,6 @@ class Http2Stream:
         "_carrier",
         "_high_mark",
         "_pending",
-        "_pending_bytes",
         "_waits_for_room",
         "authority",
         "begun",
@@ -88,6 +85,7 @@ class Http2Stream:
         "id",
         "length",
         "owed",
+        "pending_bytes",
         "priority",
         "received",
         "receiving",
@@ -121,7 +119,7 @@ class Http2Stream:
         self.trailers: Fields | None = None
         self._waits_for_room = False
         self._pending: deque[memoryview] | None = None  # most responses never wait
-        self._pending_bytes = 0
+        self.pending_bytes = 0
 
     # ------------------------------------------------------------------ Stream
 
@@ -143,7 +141,7 @@ class Http2Stream:
     @property
     def writable(self) -> bool:
         """Whether less than the high mark waits to be sent."""
-        if self._pending_bytes < self._high_mark:
+        if self.pending_bytes < self._high_mark:
             return True
         self._waits_for_room = True
         return False
@@ -151,20 +149,19 @@ class Http2Stream:
     def send(self, head: Head | None, body: bytes, end: bool) -> None:
         """Send a part of the response, as windows and turns allow."""
         if head is not None:
+            if end and body and self._carrier.send_whole(self, head, body):
+                return
             self.expects_continue = False
             self.begun = True
-            fields = [_STATUS.get(head.status) or (b":status", b"%d" % head.status), *head.fields]
-            if end and body and self._carrier.send_whole(self, fields, body):
-                return
-            self._carrier.send_head(self, fields, end=end and not body)
+            self._carrier.send_head(self, section_of(head), end=end and not body)
         self.ended = end
         if body:
             if self._pending is None:
                 self._pending = deque()
             self._pending.append(memoryview(body))
-            self._pending_bytes += len(body)
+            self.pending_bytes += len(body)
             self._carrier.schedule(self)
-        elif end and head is None and not self._pending_bytes:
+        elif end and head is None and not self.pending_bytes:
             self._carrier.send_end(self)
 
     def send_informational(self, status: int, fields: Fields) -> None:
@@ -174,7 +171,7 @@ class Http2Stream:
     def send_trailers(self, fields: Fields) -> None:
         """End the response with the trailer section, behind everything that still waits."""
         self.ended = True
-        if self._pending_bytes:
+        if self.pending_bytes:
             self.trailers = fields
         else:
             self._carrier.send_head(self, fields, end=True)
@@ -219,11 +216,6 @@ class Http2Stream:
             return False
         return self.exchange is not None and self.exchange.waiting
 
-    @property
-    def has_content(self) -> bool:
-        """Whether content waits to be sent."""
-        return self._pending_bytes > 0
-
     def take_hints(self, request: Http2Request) -> None:
         """Keep what the head of the request says about how to answer."""
         self.authority = request.fields[0][1]
@@ -248,13 +240,13 @@ class Http2Stream:
                 part = part[:room]
             room -= len(part)
             parts.append(part)
-        self._pending_bytes -= limit - room
+        self.pending_bytes -= limit - room
         self.sent += limit - room
         return b"".join(parts)
 
     def refill(self) -> None:
         """Wake a waiting application when there is room again."""
-        if self._waits_for_room and self._pending_bytes < self._high_mark:
+        if self._waits_for_room and self.pending_bytes < self._high_mark:
             self._waits_for_room = False
             if self.exchange is not None:
                 self.exchange.resume()
@@ -266,7 +258,7 @@ class Http2Stream:
         """
         self._carrier = _GONE
         self._pending = None
-        self._pending_bytes = 0
+        self.pending_bytes = 0
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.lost()
@@ -279,7 +271,7 @@ class _GoneCarrier:
 
     def send_head(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None: ...
 
-    def send_whole(self, stream: Http2Stream, fields: Fields, content: bytes) -> bool:
+    def send_whole(self, stream: Http2Stream, head: Head, content: bytes) -> bool:
         return True
 
     def send_end(self, stream: Http2Stream) -> None: ...

@@ -63,7 +63,7 @@ def held_by_the_server(serve: Serve) -> int:
     total = 0
     for connection in running._worker.connections:
         total += connection._transport.get_write_buffer_size()
-        total += sum(stream._pending_bytes for stream in getattr(connection, "_streams", {}).values())
+        total += sum(stream.pending_bytes for stream in getattr(connection, "_streams", {}).values())
     return total
 
 

@@ -4,7 +4,6 @@ For hours: `ALPHORN_FUZZ_EXAMPLES=1000000 pytest -o timeout=0 tests/protocols/te
 """
 
 import os
-import sys
 
 import hpack
 import pytest
@@ -265,17 +264,29 @@ def test_an_integer_may_have_five_continuation_bytes() -> None:
     assert decoders.ours.header_table_size == 32
 
 
-@given(st.binary(max_size=40))
+@given(st.binary(max_size=40) | st.text("/abc019?=&AZ{\\", max_size=80).map(str.encode))
 @settings(max_examples=EXAMPLES)
 @example(bytes(range(256)))
 def test_any_string_survives_the_huffman_code(data: bytes) -> None:
     assert decode_huffman(huffman(data)) == data
 
 
-@given(st.binary(max_size=40))
-@settings(max_examples=EXAMPLES)
+LONG = huffman(b"/one/path/of/many?with=a&query=too")
+nearly_huffman = st.builds(
+    lambda text, cut, end: huffman(text)[: -1 - cut] + end,
+    st.text("/abc019?=&AZ{\\", max_size=60).map(str.encode) | st.binary(max_size=40),
+    st.integers(0, 2),
+    st.lists(st.sampled_from([0x00, 0x7F, 0xFE, 0xFF]) | st.integers(0, 255), max_size=3).map(bytes),
+)
+
+
+@given(st.binary(max_size=40) | nearly_huffman)
+@settings(max_examples=5 * EXAMPLES)
 @example(EOS_PADDED)
 @example(EOS_PADDED + huffman(b"after EOS"))
+@example(LONG + b"\xff")
+@example(LONG + EOS_PADDED)
+@example(EOS_PADDED + LONG)
 def test_any_bytes_are_a_huffman_string_or_not_as_hpack_says(data: bytes) -> None:
     try:
         expected = hpack_decode_huffman(data)
@@ -286,26 +297,6 @@ def test_any_bytes_are_a_huffman_string_or_not_as_hpack_says(data: bytes) -> Non
         assert decode_huffman(data) == expected
 
 
-@pytest.mark.parametrize("longest", [1, 200])
-def test_strings_that_repeat_are_remembered_within_a_bound(longest: int) -> None:
-    decoder = HpackDecoder(MAX_LIST)
-    for number in range(1000):
-        for value in (b"secret", b"%d" % number * (1 + number % longest)):
-            string = huffman(value)
-            assert decoder.decode(b"\x10\x01x" + integer(len(string), 7, 0x80) + string) == [(b"x", value)]
-            assert string in decoder._remembered
-        kept = [*decoder._remembered, *decoder._remembered.values()]
-        assert sys.getsizeof(decoder._remembered) + sum(map(sys.getsizeof, kept)) <= 16 * 1024
-
-
-def test_a_string_too_large_to_be_remembered_is_decoded_each_time() -> None:
-    decoder, value = HpackDecoder(100_000), b"v" * 20_000
-    block = b"\x10\x01x" + integer(len(huffman(value)), 7, 0x80) + huffman(value)
-    for _ in range(2):
-        assert decoder.decode(block) == [(b"x", value)]
-    assert not decoder._remembered
-
-
 # ---------------------------------------------------------------------- encoding
 
 
@@ -314,7 +305,6 @@ ours = st.one_of(
     st.tuples(names, values),
     st.tuples(names, values),
     st.tuples(secret_names, values),
-    st.builds(hpack.NeverIndexedHeaderTuple, names, values),
 )
 
 
@@ -338,7 +328,7 @@ def test_a_field_that_repeats_is_one_byte_from_the_third_time_on() -> None:
 def test_fields_that_never_come_again_stay_out_of_the_table() -> None:
     coders = Coders()
     for number in range(1000):
-        coders.passes([(b"etag", b"%d" % number)])
+        coders.passes([(b"etag", b"%d" % number), (b"x-request-id", b"%d" % number)])
         assert len(coders.encoder._marks) <= 128
     assert not coders.encoder._table
 
@@ -366,13 +356,6 @@ def test_a_secret_is_a_literal_every_time(name: bytes) -> None:
     assert len(blocks) == 1
     assert not coders.encoder._table
     assert not coders.encoder._marks
-
-
-def test_a_secret_is_a_literal_even_if_the_same_field_is_in_the_table() -> None:
-    coders, field = Coders(), (b"x-token", b"guess")
-    for _ in range(3):
-        coders.passes([field])
-    assert len(coders.passes([hpack.NeverIndexedHeaderTuple(*field)])) > 10
 
 
 def test_of_many_changes_of_size_the_smallest_and_the_last_are_announced() -> None:

@@ -161,8 +161,8 @@ def test_what_was_said_early_is_given_once_and_streams_that_are_skipped_are_forg
         early.keep(stream_id, Priority(stream_id))
     early.keep(5, Priority(0))
     assert early.take(5) == Priority(0)
-    assert len(early) == 1
+    assert len(early.kept) == 1
     assert early.take(5) is None
     assert early.take(7) == Priority(7)
     assert early.take(9) is None
-    assert len(early) == 0
+    assert len(early.kept) == 0
