@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import secrets
 import ssl
 import sys
 from types import FrameType
@@ -61,6 +62,10 @@ _OURS_WITHOUT_EFFECT: Final = frozenset(
     "access_log_file",
 }
 """Ours about sockets, processes and log files, which are Gunicorn's; and who would answer the operator?"""
+
+
+_TICKET_SECRET: Final = secrets.token_bytes(32)
+"""What all workers share to resume each other's TLS sessions: Gunicorn loads this module before it forks them."""
 
 
 class Worker(base.Worker):
@@ -124,7 +129,9 @@ class Worker(base.Worker):
         application = self._counted(adapt(self.wsgi, config.interface))
         # Copies, for the server closes what it listens on, and Gunicorn passes these on.
         listeners = adopt_listeners([[os.dup(sock.fileno()) for sock in self.sockets], [], []])
-        server = Server(application, config, listeners=listeners, supervised=True)
+        server = Server(
+            application, config, listeners=listeners, supervised=True, ticket_secret=_TICKET_SECRET
+        )
 
         def announce() -> None:
             for line in server.announcements:

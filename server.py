@@ -67,7 +67,7 @@ class Server:
         drained: Whether it has stopped, and every request had finished by itself within the grace period.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the application and its settings is for other parts of ours
         self,
         app: Any,
         config: Config | None = None,
@@ -75,6 +75,7 @@ class Server:
         clock: Clock | None = None,
         listeners: Listeners | None = None,
         supervised: bool = False,
+        ticket_secret: bytes | None = None,
         **settings: Any,
     ) -> None:
         """Prepare to serve.
@@ -85,6 +86,7 @@ class Server:
             clock: Where timeouts get the time from; tests hand in one that they advance.
             listeners: Sockets that are open already, in place of those that the settings name.
             supervised: Whether there is a supervisor, which announces where it listens and whom the operator asks.
+            ticket_secret: What servers on this computer share that resume each other's TLS sessions: 32 random bytes.
             settings: Fields of a Config, when none is given.
 
         Raises:
@@ -100,6 +102,7 @@ class Server:
         self.announcements: list[str] = []
         self._listeners = listeners
         self._supervised = supervised
+        self._ticket_secret = ticket_secret
         self.drained = False
         self._clock = clock or Clock()
         mounts = parse_mounts(self.config.static)
@@ -147,6 +150,7 @@ class Server:
             self._listeners,
             self._drain_now,
             supervised=self._supervised,
+            ticket_secret=self._ticket_secret,
         )
         self.urls, self.announcements = await running.start()
         self.admin_urls = running.admin_urls
@@ -307,6 +311,7 @@ class _Running:
         drain_now: Callable[[], None],
         *,
         supervised: bool,
+        ticket_secret: bytes | None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -321,6 +326,7 @@ class _Running:
         self._watch = LoopWatch(clock, config.blocked_loop_after) if config.blocked_loop_after else None
         self._proxies = TrustedProxies(config.trusted_proxies, config.forwarded_fields)
         self._supervised = supervised
+        self._ticket_secret = ticket_secret
         self._open = listeners is not None
         self._listeners = listeners or Listeners([], [], [])
         self._redirects: Worker | None = None
@@ -347,7 +353,7 @@ class _Running:
         try:
             if self._config.access_log:
                 self._access_log = AccessLog(self._config, self._clock)
-            self._tls = tls = _tls(self._config, self._clock)
+            self._tls = tls = _tls(self._config, self._clock, self._ticket_secret)
             if not self._open:
                 self._listeners = open_listeners(self._config)
             reserve_descriptors(self._config.max_connections)
@@ -585,7 +591,7 @@ def loop_factory(choice: Literal["auto", "uvloop", "asyncio"]) -> Callable[[], a
     return asyncio.SelectorEventLoop
 
 
-def _tls(config: Config, clock: Clock) -> "ServedTls | None":
+def _tls(config: Config, clock: Clock, ticket_secret: bytes | None) -> "ServedTls | None":
     """Load what TLS is served with; None without TLS."""
     if config.dev_tls:
         from .tls.development import with_development_certificate  # noqa: PLC0415
@@ -595,7 +601,7 @@ def _tls(config: Config, clock: Clock) -> "ServedTls | None":
         return None
     from .tls.served import ServedTls  # noqa: PLC0415 - see above
 
-    return ServedTls(config, clock)
+    return ServedTls(config, clock, ticket_secret)
 
 
 def _spoken(config: Config, *, secure: bool) -> str:

@@ -107,7 +107,15 @@ class _Worker:
         try:
             listeners = adopt_listeners(orders["listeners"])
             clock = Clock()
-            server = Server(orders["app"], config, clock=clock, listeners=listeners, supervised=True)
+            secret = bytes.fromhex(orders["ticket_secret"])
+            server = Server(
+                orders["app"],
+                config,
+                clock=clock,
+                listeners=listeners,
+                supervised=True,
+                ticket_secret=secret,
+            )
             run_server(server, partial(self._serve, server, clock), interruptible=False)
         except AlphornError as error:
             self._say_last(

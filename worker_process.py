@@ -10,6 +10,7 @@ Invariants:
 import asyncio
 import dataclasses
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -42,6 +43,9 @@ STEADY_SECONDS: Final = 10.0
 """A worker that has served for so long has not failed to start."""
 
 _LAST_WORDS_SECONDS: Final = 1.0
+
+_TICKET_SECRET: Final = secrets.token_hex(32)
+"""What the workers of this process share to resume each other's TLS sessions; it ends with the process."""
 
 
 class Interpreter:
@@ -259,6 +263,7 @@ def orders(app: str, config: Config, listeners: Listeners) -> Message:
         "app": app,
         "config": dataclasses.asdict(config),
         "listeners": listeners.numbers,
+        "ticket_secret": _TICKET_SECRET,
     }
 
 

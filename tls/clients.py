@@ -21,14 +21,17 @@ _MODES: Final = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required
 _CRL: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
-def verify_clients(context: ssl.SSLContext, config: Config) -> None:
+def verify_clients(context: ssl.SSLContext, config: Config) -> list[bytes]:
     """Have a context ask clients for certificates, as the settings say.
+
+    Returns:
+        The contents of the files that they are held against.
 
     Raises:
         ConfigError: A file cannot be used; one line with the cause and the mend.
     """
     if config.client_auth == "none":
-        return
+        return []
     assert config.client_ca is not None  # or there would be no such Config
     context.verify_mode = _MODES[config.client_auth]
     named = f"--client-ca {config.client_ca}"
@@ -36,12 +39,12 @@ def verify_clients(context: ssl.SSLContext, config: Config) -> None:
     if config.client_crl is None:
         # What the operator trusts is trusted, whether it is a root or not.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    else:
-        # Every authority of the chain is asked, as in nginx: an intermediate may be revoked as well.
-        # So there has to be an authority above it, and OpenSSL has to go up to the root.
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
-        _demand_roots(authorities, named)
-        _load_revocations(context, config.client_crl)
+        return [authorities]
+    # Every authority of the chain is asked, as in nginx: an intermediate may be revoked as well.
+    # So there has to be an authority above it, and OpenSSL has to go up to the root.
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    _demand_roots(authorities, named)
+    return [authorities, _load_revocations(context, config.client_crl)]
 
 
 def _demand_roots(authorities: bytes, named: str) -> None:
@@ -58,7 +61,7 @@ def _demand_roots(authorities: bytes, named: str) -> None:
             )
 
 
-def _load_revocations(context: ssl.SSLContext, path: str) -> None:
+def _load_revocations(context: ssl.SSLContext, path: str) -> bytes:
     named = f"--client-crl {path}"
     lists = _load(context, path, named, b"X509 CRL", "revocation list")
     if b"CERTIFICATE-----" in lists:
@@ -74,6 +77,7 @@ def _load_revocations(context: ssl.SSLContext, path: str) -> None:
                 named,
                 f"{end:%Y-%m-%d %H:%M} UTC",
             )
+    return lists
 
 
 def _load(context: ssl.SSLContext, path: str, named: str, label: bytes, what: str) -> bytes:

@@ -10,6 +10,7 @@ from .certificates import CertificateInfo, certificate_pairs, load_pair, warn_if
 from .clients import verify_clients
 from .handshake import ServerSide, alpn_protocols
 from .passwords import key_password
+from .session_tickets import share_tickets
 
 CIPHERS: Final = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
 """What TLS 1.2 clients may use: forward secrecy (ECDHE) and authenticated encryption, nothing else.
@@ -31,10 +32,12 @@ class ServerContext(ssl.SSLContext):
 
     Attributes:
         certificate: The server's own certificate, PEM, without its chain.
+        judges: What clients are held against, as settings and contents of files.
     """
 
     sslobject_class = ServerSide
     certificate: str | None = None
+    judges: tuple[bytes, ...] = ()
 
 
 class ServerContexts:
@@ -46,6 +49,7 @@ class ServerContexts:
 
     def __init__(self, contexts: Sequence[ServerContext], certificates: Sequence[CertificateInfo]) -> None:
         self.certificates = tuple(certificates)
+        self._contexts = tuple(contexts)
         self._default = contexts[0]
         self._by_name: dict[bytes, ServerContext] = {}
         for context, certificate in zip(contexts, certificates, strict=True):
@@ -64,6 +68,18 @@ class ServerContexts:
         name = server_name.lower()
         wildcard = b"*." + name.partition(b".")[2]
         return self._by_name.get(name) or self._by_name.get(wildcard) or self._default
+
+    def share_tickets(self, *secrets: bytes) -> None:
+        """Resume what servers with the same secrets have begun, and nobody else, where that is possible.
+
+        A session that is resumed is not judged again. So a ticket is read only where its client would have
+        been judged alike (the judgement of another virtual host is CVE-2025-23419 of nginx), and by the same
+        certificate. Where the files have changed, there is a full handshake.
+        """
+        for context in self._contexts:
+            assert context.certificate is not None
+            if share_tickets(context, *secrets, context.certificate.encode(), *context.judges):
+                context.num_tickets = 1
 
 
 def server_contexts(config: Config) -> ServerContexts:
@@ -102,13 +118,13 @@ def _bare_context(config: Config) -> ServerContext:
     context.options |= ssl.OP_NO_RENEGOTIATION  # costs us more than the client; RFC 9113, 9.2.1
     # Session tickets stay on: resumption saves the signature, and the alternative in OpenSSL is a
     # cache of sessions that clients can fill. TLS 1.3 makes a new secret in each resumed session,
-    # so a stolen ticket key does not open recorded ones. The key is this context's own and dies with
-    # it: another worker, another certificate, or this one after a reload cannot read the ticket,
-    # and the client gets a full handshake, in which its own certificate is judged anew. One ticket
-    # per handshake, as in Go: whoever resumes gets the next one. Python cannot share the key between
-    # workers, so with several of them most tickets would be for nothing, and TLS 1.3 makes none. TLS 1.2
+    # so a stolen ticket key does not open recorded ones. One ticket per handshake, as in Go: whoever
+    # resumes gets the next one. Until the key is shared it is this context's own: with several workers
+    # most tickets would be for nothing; and a client that always comes back with the newest would
+    # never be judged again, for in TLS 1.3 each has its whole lifetime. So there TLS 1.3 makes none. TLS 1.2
     # keeps its own: without them OpenSSL would fall back on that cache.
-    context.num_tickets = 1 if config.workers == 1 else 0
+    context.num_tickets = 1 if config.workers == 1 and config.client_auth == "none" else 0
     context.set_alpn_protocols(list(alpn_protocols(config)))
-    verify_clients(context, config)
+    contents = verify_clients(context, config)
+    context.judges = (config.tls_min.encode(), config.client_auth.encode(), *contents)
     return context

@@ -20,6 +20,7 @@ from support.http2_load import Http2Load
 from support.load import APP as APP_UNDER_LOAD
 from support.load import SOCKETS, Talkers
 from support.process import ServerProcess
+from support.visitor import Visitor
 
 pytest.importorskip("gunicorn")
 
@@ -123,6 +124,18 @@ def test_over_tls_alpn_chooses(
             verify = ssl.create_default_context(cafile=cafile)
             with httpx.Client(verify=verify, http2=http2) as client:
                 assert client.get(server.url).text.startswith(f"first https {version}")
+
+
+def test_a_tls_session_of_one_worker_is_resumed_by_another(
+    gunicorn: Callable[..., GunicornProcess], certificate: Pair
+) -> None:
+    with gunicorn("--workers", "2", certificate=certificate) as server:
+        server.wait_for("listening on ", nth=2)
+        visitor = Visitor(server.port)
+        served = {visitor.visit()}
+        while len(served) < 2:  # pytest-timeout bounds it
+            served.add(visitor.visit())
+            assert visitor.reused
 
 
 def test_the_content_of_a_request_may_follow_sigterm(gunicorn: Callable[..., GunicornProcess]) -> None:

@@ -16,8 +16,10 @@ def config_of(*pairs: Pair, **settings: Any) -> Config:
 
 
 def contexts_of(*pairs: Pair, **settings: Any) -> ServerContexts:
-    """What a server with these certificates serves with."""
-    return server_contexts(config_of(*pairs, **settings))
+    """What a server with these certificates serves with; its workers resume each other's sessions."""
+    contexts = server_contexts(config_of(*pairs, **settings))
+    contexts.share_tickets(b"secret of the service")
+    return contexts
 
 
 def context_of(pair: Pair, **settings: Any) -> ServerContext:

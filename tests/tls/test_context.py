@@ -53,23 +53,6 @@ def test_there_is_no_renegotiation_and_no_compression(pair: Pair) -> None:
     assert context_of(pair).options & wanted == wanted
 
 
-def test_several_workers_give_no_tickets_which_only_one_of_them_could_read(pair: Pair) -> None:
-    client = authority().client_context()
-    for workers, given in ((1, True), (2, False)):
-        session = Handshake(context_of(pair, workers=workers), client).client.session
-        assert (session is not None and session.has_ticket) is given
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_session_can_be_resumed(pair: Pair, version: ssl.TLSVersion) -> None:
-    context = context_of(pair)
-    client = authority().client_context()
-    client.maximum_version = version
-    first = Handshake(context, client)
-    assert not first.client.session_reused
-    assert Handshake(context, client, first.client.session).client.session_reused
-
-
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
