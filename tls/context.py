@@ -119,10 +119,10 @@ def _bare_context(config: Config) -> ServerContext:
     # Session tickets stay on: resumption saves the signature, and the alternative in OpenSSL is a
     # cache of sessions that clients can fill. TLS 1.3 makes a new secret in each resumed session,
     # so a stolen ticket key does not open recorded ones. One ticket per handshake, as in Go: whoever
-    # resumes gets the next one. Until the key is shared it is this context's own: with several workers
-    # most tickets would be for nothing; and a client that always comes back with the newest would
-    # never be judged again, for in TLS 1.3 each has its whole lifetime. So there TLS 1.3 makes none. TLS 1.2
-    # keeps its own: without them OpenSSL would fall back on that cache.
+    # resumes gets the next one.
+    # Until `share_tickets` succeeds, the key is this context's own, and TLS 1.3 makes no tickets that only one
+    # of several workers could read; nor for clients with certificates, who would never be judged again: each
+    # ticket is good for two hours, but so is the next one. TLS 1.2 keeps its tickets, or there would be that cache.
     context.num_tickets = 1 if config.workers == 1 and config.client_auth == "none" else 0
     context.set_alpn_protocols(list(alpn_protocols(config)))
     contents = verify_clients(context, config)

@@ -4,8 +4,8 @@
 
 Invariants:
 - Nothing is written before it is proved, on a context made for that, that we find the one that `ssl` means.
-- Where OpenSSL is out of reach, contexts stay as they are, with random keys: a Python that has OpenSSL
-  linked in statically, that is not CPython or newer than 3.13, or has no `ctypes`.
+- Where OpenSSL is out of reach, contexts stay as they are, with random keys: in a Python that has OpenSSL linked
+  in statically, is not CPython, is newer than 3.13, or has no `ctypes`.
 - Knows nothing of certificates: what a ticket has to be bound to is said by whoever asks.
 """
 
@@ -42,9 +42,9 @@ def share_tickets(context: ssl.SSLContext, *bound_to: bytes) -> bool:
         Whether it does; if OpenSSL is out of reach, nothing has changed.
     """
     openssl = _openssl()
-    if openssl is None:
+    if openssl is None or openssl.options(context) != context.options:
         return False
-    # With their lengths, so that nothing can be shifted from one to the next.
+    # With their lengths, so that nothing can be shifted from one to the next. SHAKE needs no HMAC around it.
     prefixed = b"".join(len(each).to_bytes(8, "big") + each for each in bound_to)
     keys = hashlib.shake_256(prefixed).digest(_KEY_BYTES)
     openssl.control(context, _SET_SESSION_CACHE_MODE, _SESSION_CACHE_OFF)
