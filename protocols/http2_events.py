@@ -152,8 +152,8 @@ class Machine(Protocol):
     def send_headers(self, stream_id: int, fields: Fields, /, end_stream: bool = False) -> None:
         """Send a field section: an interim or final head, or trailers."""
 
-    def send_data(self, stream_id: int, data: bytes, /, end_stream: bool = False) -> None:
-        """Send one DATA frame, which the windows and the size of a frame have room for."""
+    def send_data(self, stream_id: int, data: bytes | memoryview, /, end_stream: bool = False) -> None:
+        """Send content in as many DATA frames as it takes, which the windows have room for."""
 
     def send_whole(self, stream_id: int, head: Head, content: bytes, /) -> int:
         """Send a response whose content fits one DATA frame, and so end the stream on our side.

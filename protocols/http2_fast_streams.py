@@ -94,7 +94,7 @@ class Http2Streams:
     )
 
     def __init__(self, config: Config) -> None:
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._encoder = HpackEncoder()
         # The last head that was given again, what it became, and at which state of the encoder.
         self._repeated_head = NO_HEAD
@@ -200,17 +200,24 @@ class Http2Streams:
             self._repeated_head, self._repeated_at, self._repeated_block = head, changes, block
         return block
 
-    def send_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
-        """Send one DATA frame, which the windows and the size of a frame have room for."""
+    def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool = False) -> None:
+        """Send content in as many DATA frames as it takes, which the windows have room for."""
         stream = self._ours(stream_id)
-        size = len(data)
+        out, size, largest = self._out, len(data), self.max_outbound_frame_size
         if size:
-            room = min(stream.outbound, self.outbound_flow_control_window, self.max_outbound_frame_size)
-            assert size <= room, "more content than the client takes"
+            assert size <= min(stream.outbound, self.outbound_flow_control_window), (
+                "more than the client takes"
+            )
             stream.outbound -= size
             self.outbound_flow_control_window -= size
+            if size > largest:
+                head = wire.HEAD.pack(largest << 8 | wire.DATA, 0, stream_id)
+                last = (size - 1) // largest * largest
+                for start in range(0, last, largest):
+                    out += (head, data[start : start + largest])
+                data = data[last:]
         flags = wire.END_STREAM if end_stream else 0
-        self._out += (wire.HEAD.pack(size << 8 | wire.DATA, flags, stream_id), data)
+        out += (wire.HEAD.pack(len(data) << 8 | wire.DATA, flags, stream_id), data)
         if end_stream:
             self._end_sending(stream_id, stream)
 

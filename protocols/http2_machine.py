@@ -208,6 +208,20 @@ class Http2Machine(H2Connection):
             limit = "max_head_bytes" if isinstance(error, DenialOfServiceError) else None
             raise ConnectionFault(code, str(error), limit=limit) from error
 
+    def send_data(
+        self,
+        stream_id: int,
+        data: bytes | memoryview,
+        end_stream: bool = False,
+        pad_length: int | None = None,
+    ) -> None:
+        """Send content in as many DATA frames as it takes, which the windows have room for."""
+        largest = self.max_outbound_frame_size
+        while len(data) > largest:
+            super().send_data(stream_id, data[:largest])
+            data = data[largest:]
+        super().send_data(stream_id, data, end_stream, pad_length)
+
     def send_whole(self, stream_id: int, head: Head, content: bytes) -> int:
         """Send a response in one DATA frame, if there is room for it; see `Machine.send_whole`."""
         left = self.local_flow_control_window(stream_id) - len(content)

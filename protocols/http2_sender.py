@@ -17,7 +17,7 @@ from .http2_schedule import Schedule
 from .http2_stream import Http2Stream
 
 # How much is handed to the transport at a time, before asking whether it has had enough; also the
-# largest frame, whatever the client would take, for a frame is a turn (h2o and nginx: 16 and 8 KiB).
+# largest turn, which is a frame where several streams have content (h2o and nginx: 16 and 8 KiB).
 _BURST: Final = 64 * 1024
 
 
@@ -101,13 +101,15 @@ class Http2Sender:
         return self._blocked or bool(self._schedule.members)
 
     def _fill(self) -> None:
-        """Take frames out of the streams in turns, a burst of them."""
+        """Take content out of the streams in turns, a burst of it."""
         machine, room = self.machine, _BURST - self._unflushed
-        while room > 0 and self._schedule.members and machine.outbound_flow_control_window > 0:
+        waiting = self._schedule.members
+        while room > 0 and waiting and machine.outbound_flow_control_window > 0:
             stream = self._schedule.next()
             window = machine.local_flow_control_window(stream.id)
             if window > 0:
-                size = self._send_content(stream, min(window, machine.max_outbound_frame_size, _BURST))
+                turn = _BURST if len(waiting) == 1 else machine.max_outbound_frame_size
+                size = self._send_content(stream, min(window, turn, _BURST))
                 self._guard.count_data(size, cut=size == window)
                 room -= size
             else:
@@ -115,17 +117,18 @@ class Http2Sender:
                 self._schedule.discard(stream)
 
     def _send_content(self, stream: Http2Stream, limit: int) -> int:
-        """Send one DATA frame, and what comes behind the content if it was the last; return its size."""
+        """Send content, and what comes behind it if it was the last; return its size."""
         content = stream.take(limit)
-        self.sent += len(content)
-        last = stream.ended and not stream.pending_bytes
+        size, more = len(content), stream.pending_bytes
+        self.sent += size
+        last = stream.ended and not more
         self.machine.send_data(stream.id, content, end_stream=last and stream.trailers is None)
-        if not stream.pending_bytes:
+        if not more:
             self._schedule.discard(stream)
         if not last:
             stream.refill()
-            return len(content)
+            return size
         if stream.trailers is not None:
             self.machine.send_headers(stream.id, stream.trailers, end_stream=True)
         self._sent_all(stream)
-        return len(content)
+        return size

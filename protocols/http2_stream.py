@@ -223,11 +223,11 @@ class Http2Stream:
             self.priority = parse_priority(request.priority)
         self.expects_continue = request.expects_continue
 
-    def take(self, limit: int) -> bytes:
-        """Take the content of one frame, which is joined or cut as needed.
+    def take(self, limit: int) -> bytes | memoryview:
+        """Take the content of one turn, which is cut as needed, and joined where it has several parts.
 
         Args:
-            limit: The most bytes that fit the frame and the windows.
+            limit: The most bytes that fit the turn and the windows.
         """
         parts: list[memoryview] = []
         pending, room = self._pending, limit
@@ -242,7 +242,7 @@ class Http2Stream:
             parts.append(part)
         self.pending_bytes -= limit - room
         self.sent += limit - room
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def refill(self) -> None:
         """Wake a waiting application when there is room again."""
