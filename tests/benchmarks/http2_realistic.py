@@ -131,9 +131,11 @@ async def main() -> None:
     context = trusting_context(arguments.url, "h2")
     done = asyncio.Event()
     players = []
-    for seed in range(arguments.connections):
+    # Before the first connection: a server closes one that says nothing for long.
+    scripts = [script(arguments.folder, seed, prepared) for seed in range(arguments.connections)]
+    for each in scripts:
         ready = asyncio.Event()
-        player = Player(script(arguments.folder, seed, prepared), arguments.streams, ready, done)
+        player = Player(each, arguments.streams, ready, done)
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda player=player: player, *address(arguments.url), ssl=context)
         players.append(player)
