@@ -154,7 +154,7 @@ class HpackDecoder:
             OversizedHeaderListError: The list is larger than allowed.
             HPACKDecodingError: The block is invalid, or makes the table larger than allowed.
         """
-        table, self.changed = self._table, False
+        table, most, self.changed = self._table, self.max_header_list_size, False
         fields: Fields = []
         list_bytes, position, end = 0, 0, len(data)
         try:
@@ -196,7 +196,7 @@ class HpackDecoder:
                             self._evict()
                 fields.append(field)
                 list_bytes += size
-                if list_bytes > self.max_header_list_size:
+                if list_bytes > most:
                     raise OversizedHeaderListError("the header list is larger than allowed")
         except IndexError as error:
             raise HPACKDecodingError("a field is cut off, or in no table") from error

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from h2.errors import ErrorCodes
-from h2.exceptions import FlowControlError
-from h2.windows import WindowManager
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from ..core.asgi import Fields
@@ -37,7 +35,7 @@ from .http2_events import (
     TrailersReceived,
     WindowUpdated,
 )
-from .http2_fast_streams import Closed, Http2Streams, OpenStream
+from .http2_fast_streams import Closed, Http2Streams, InboundWindow, OpenStream
 from .http2_guard import Http2Guard
 from .http2_limits import (
     HEADER_LIST_TOLERANCE,
@@ -134,7 +132,7 @@ class Http2FastMachine(Http2Streams):
             length_and_kind, flags, stream_id = unpack_head(data, start)
             kind = length_and_kind & 0xFF
             stream_id &= wire.LARGEST  # 4.1: the bit before it is reserved
-            if kind != wire.HEADERS or not stream_id:
+            if kind > wire.HEADERS or not stream_id:
                 wire.check_place(kind, stream_id)
             length = length_and_kind >> 8
             if length > wire.DEFAULT_FRAME_SIZE:  # before all of it has come, which may be 16 MiB
@@ -232,7 +230,8 @@ class Http2FastMachine(Http2Streams):
         if block != self._last_block:
             self._read_section(block)
         fields, length = self._last_section
-        malformed = malformed or length == _MALFORMED
+        if length == _MALFORMED:
+            malformed = True
         if stream is None:
             self._newest = stream_id
             self._streams[stream_id] = OpenStream(self._initial_outbound, length, receiving=not ended)
@@ -247,10 +246,22 @@ class Http2FastMachine(Http2Streams):
         return TrailersReceived(stream_id, fields)
 
     def _read_section(self, block: bytes) -> None:
-        """Make a field section the last one; while the table stays, the same bytes say the same again."""
-        fields = self._decode(block)
+        """Make a field section the last one; while the table stays, the same bytes say the same again.
+
+        Raises:
+            ConnectionFault: It is invalid, or too large.
+        """
+        decoder = self._decoder
+        try:
+            fields = decoder.decode(block)
+        except OversizedHeaderListError as error:
+            raise ConnectionFault(
+                ErrorCodes.ENHANCE_YOUR_CALM, "the header list is too large", limit="max_head_bytes"
+            ) from error
+        except HPACKError as error:  # the tables of both sides differ now, which concerns all streams
+            raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
         self._last_section = fields, _content_length(fields)
-        self._last_block = None if self._decoder.changed else block
+        self._last_block = None if decoder.changed else block
 
     def _take_late_section(self, stream_id: int, block: bytes) -> None:
         """Drop a field section of a closed stream; it is decoded, for it may change the table (4.3)."""
@@ -263,16 +274,6 @@ class Http2FastMachine(Http2Streams):
             raise ConnectionFault(ErrorCodes.STREAM_CLOSED, "HEADERS on a stream that has ended (5.1)")
         elif closed is None:
             raise wire.protocol_fault("HEADERS on a stream that was skipped (5.1.1), or closed long ago")
-
-    def _decode(self, block: bytes) -> Fields:
-        try:
-            return self._decoder.decode(block)
-        except OversizedHeaderListError as error:
-            raise ConnectionFault(
-                ErrorCodes.ENHANCE_YOUR_CALM, "the header list is too large", limit="max_head_bytes"
-            ) from error
-        except HPACKError as error:  # the tables of both sides differ now, which concerns all streams
-            raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
 
     def _take_data(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
         size, ended = len(payload), flags & wire.END_STREAM != 0
@@ -291,7 +292,7 @@ class Http2FastMachine(Http2Streams):
             self._credit(size)
             return self._fail(stream_id, ErrorCodes.STREAM_CLOSED)
         if stream.inbound is None:
-            stream.inbound = WindowManager(self._initial_inbound)
+            stream.inbound = InboundWindow(self._initial_inbound)
         _consume(stream.inbound, size)
         stream.received += len(payload)
         if stream.length is not None and (
@@ -406,9 +407,8 @@ class Http2FastMachine(Http2Streams):
             return
         for stream in self._streams.values():
             if stream.inbound is not None:
-                largest = stream.inbound.max_window_size + change
-                stream.inbound.window_opened(change)
-                stream.inbound.max_window_size = largest
+                stream.inbound.left += change
+                stream.inbound.largest += change
 
     def _take_ping(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
         self._guard.count_useless()
@@ -426,11 +426,10 @@ class Http2FastMachine(Http2Streams):
         return None
 
 
-def _consume(window: WindowManager, size: int) -> None:
-    try:
-        window.window_consumed(size)
-    except FlowControlError as error:
-        raise ConnectionFault(ErrorCodes.FLOW_CONTROL_ERROR, "more content than the window takes") from error
+def _consume(window: InboundWindow, size: int) -> None:
+    window.left -= size
+    if window.left < 0:
+        raise ConnectionFault(ErrorCodes.FLOW_CONTROL_ERROR, "more content than the window takes")
 
 
 def _too_large_window() -> ConnectionFault:

@@ -20,7 +20,6 @@ from enum import Enum
 from typing import Final
 
 from h2.errors import ErrorCodes
-from h2.windows import WindowManager
 
 from ..core.asgi import Fields
 from ..core.config import Config
@@ -38,6 +37,35 @@ class Closed(Enum):
 
     RESET_BY_US = "we have reset it"
     RESET_BY_CLIENT = "the client has reset it"
+
+
+class InboundWindow:
+    """How much content the client may still send, on a stream or on all together (RFC 9113, 6.9), in bytes.
+
+    Attributes:
+        left: What it may send now.
+        largest: What it might send, had all been taken.
+    """
+
+    __slots__ = ("_taken", "largest", "left")
+
+    def __init__(self, size: int) -> None:
+        self.left = self.largest = size
+        self._taken = 0
+
+    def take(self, size: int) -> int:
+        """Note what has been taken; return how much to give back for it, once that is worth a frame.
+
+        As h2 has it: from half the window on; and of one that is used up, from 1 KiB or a quarter on.
+        """
+        taken, largest = self._taken + size, self.largest
+        if taken < largest // 2 and (self.left or taken <= min(1024, largest // 4)):
+            self._taken = taken
+            return 0
+        self._taken = 0
+        increment = min(taken, largest - self.left)
+        self.left += increment
+        return increment
 
 
 class OpenStream:
@@ -58,7 +86,7 @@ class OpenStream:
         self.receiving = receiving
         self.sending = True
         self.outbound = outbound
-        self.inbound: WindowManager | None = None
+        self.inbound: InboundWindow | None = None
         self.length = length
         self.received = 0
 
@@ -114,7 +142,7 @@ class Http2Streams:
         self._acknowledged = False
         self._stream_window = config.stream_window
         self._initial_inbound = max(config.stream_window, wire.DEFAULT_WINDOW)
-        self._inbound = WindowManager(wire.DEFAULT_WINDOW)
+        self._inbound = InboundWindow(wire.DEFAULT_WINDOW)
         self._announce(config)
 
     def _announce(self, config: Config) -> None:
@@ -132,7 +160,7 @@ class Http2Streams:
         self._out.append(wire.settings_frame(settings))
         extra = config.connection_window - wire.DEFAULT_WINDOW
         if extra > 0:
-            self._inbound.window_opened(extra)
+            self._inbound = InboundWindow(config.connection_window)
             self._update_window(0, extra)
 
     # ------------------------------------------------------------------ state
@@ -144,7 +172,7 @@ class Http2Streams:
     @property
     def inbound_flow_control_window(self) -> int:
         """How much content the client may send on all streams together, in bytes."""
-        return self._inbound.current_window_size
+        return self._inbound.left
 
     def local_flow_control_window(self, stream_id: int) -> int:
         """Return how much content the client takes on a stream, in bytes; below 0 if we owe it."""
@@ -245,7 +273,7 @@ class Http2Streams:
         stream = self._streams.get(stream_id)
         # On the others nothing more comes.
         if stream is not None and stream.receiving and stream.inbound is not None:
-            increment = stream.inbound.process_bytes(size)
+            increment = stream.inbound.take(size)
             if increment:
                 self._update_window(stream_id, increment)
 
@@ -285,7 +313,7 @@ class Http2Streams:
 
     def _credit(self, size: int) -> None:
         """Give window of the connection back."""
-        increment = self._inbound.process_bytes(size)
+        increment = self._inbound.take(size)
         if increment:
             self._update_window(0, increment)
 

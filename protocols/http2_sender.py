@@ -1,6 +1,7 @@
 """Http2Sender: content leaves in frames, by turns, as far as windows and the transport go.
 
-A whole response that fits a frame leaves without a turn where nobody waits for one: most do.
+A whole response that fits a frame leaves without a turn where nobody waits for one: most do. So does a
+message of a WebSocket.
 
 Knows of the streams only what they hold, and whose turn it is. Heads and other frames that no
 window holds back are in the machine already; they leave with the next flush.
@@ -16,9 +17,11 @@ from .http2_guard import REPLIES, SMALL, Http2Guard
 from .http2_schedule import Schedule
 from .http2_stream import Http2Stream
 
-# How much is handed to the transport at a time, before asking whether it has had enough; also the
-# largest turn, which is a frame where several streams have content (h2o and nginx: 16 and 8 KiB).
-_BURST: Final = 64 * 1024
+# How much is handed to the transport at a time, before asking whether it has had enough: a part of 64 KiB,
+# as many send them, with what a WebSocket frame has around it, in one write.
+_BURST: Final = 65 * 1024
+# The largest turn, which is a frame where several streams have content (h2o and nginx: 16 and 8 KiB).
+_TURN: Final = 64 * 1024
 
 
 class Http2Sender:
@@ -47,7 +50,7 @@ class Http2Sender:
         self.sent = 0
         self.handed_over = 0
         self._blocked = False
-        self._unflushed = 0  # how much content `send_whole` has made frames of since
+        self._unflushed = 0  # how much content has been made frames of without a turn since
 
     def __bool__(self) -> bool:
         """Whether there is anything to flush."""
@@ -84,6 +87,23 @@ class Http2Sender:
             self._guard.count_data(size, cut=not left)
         return True
 
+    def send_message(self, stream: Http2Stream, content: bytes) -> bool:
+        """Send a message of a WebSocket at once, if it is no more than a turn and nobody waits for one; tell whether.
+
+        One message between two flushes: if there are more, they are better put together.
+        """
+        machine, size = self.machine, len(content)
+        if self.full or self._unflushed or self._schedule.members or size > _TURN:
+            return False
+        if size >= machine.local_flow_control_window(stream.id):
+            return False
+        machine.send_data(stream.id, content)
+        stream.sent += size
+        self.sent += size
+        self._unflushed = size
+        self._guard.count_data(size, cut=False)
+        return True
+
     def flush(self, transport: asyncio.WriteTransport) -> bool:
         """Hand over what is there, while the transport has room; tell whether a window or it held anything back."""
         self._blocked = False
@@ -108,8 +128,8 @@ class Http2Sender:
             stream = self._schedule.next()
             window = machine.local_flow_control_window(stream.id)
             if window > 0:
-                turn = _BURST if len(waiting) == 1 else machine.max_outbound_frame_size
-                size = self._send_content(stream, min(window, turn, _BURST))
+                turn = _TURN if len(waiting) == 1 else machine.max_outbound_frame_size
+                size = self._send_content(stream, min(window, turn, _TURN))
                 self._guard.count_data(size, cut=size == window)
                 room -= size
             else:

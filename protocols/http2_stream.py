@@ -34,6 +34,9 @@ class Carrier(Protocol):
     def send_whole(self, stream: "Http2Stream", head: Head, content: bytes) -> bool:
         """Send a whole response, if it need not wait for anything; tell whether it was sent."""
 
+    def send_message(self, stream: "Http2Stream", content: bytes) -> bool:
+        """Send a message of a WebSocket, if it need not wait for anything; tell whether it was sent."""
+
     def send_end(self, stream: "Http2Stream") -> None:
         """End a response that has nothing left to send, with an empty DATA frame."""
 
@@ -156,6 +159,8 @@ class Http2Stream:
             self._carrier.send_head(self, section_of(head), end=end and not body)
         self.ended = end
         if body:
+            if self.tunnel and not end and not self.pending_bytes and self._carrier.send_message(self, body):
+                return
             if self._pending is None:
                 self._pending = deque()
             self._pending.append(memoryview(body))
@@ -272,6 +277,9 @@ class _GoneCarrier:
     def send_head(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None: ...
 
     def send_whole(self, stream: Http2Stream, head: Head, content: bytes) -> bool:
+        return True
+
+    def send_message(self, stream: Http2Stream, content: bytes) -> bool:
         return True
 
     def send_end(self, stream: Http2Stream) -> None: ...
