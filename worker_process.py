@@ -246,8 +246,11 @@ class WorkerProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is there."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        if self._process.returncode is None:
+            # Not by its own `send_signal`, which in Python 3.11 first reaps a process that has just ended: asyncio then
+            # cannot, and says 255 of it.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def _listen(self, heard: Callable[["WorkerProcess", Message], None]) -> None:
         while (message := await self._channel.receive()) is not None:

@@ -1,5 +1,6 @@
 """Several workers: real processes, and what becomes of the service when some of them end."""
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -16,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from alphorn.core.clock import Clock
+from alphorn.core.control import Channel
+from alphorn.worker_process import WorkerProcess
 from support.process import PATIENCE_SECONDS, ServerProcess
 
 APP = """
@@ -281,6 +285,27 @@ def test_workers_that_crash_again_and_again_stop_the_service_with_the_reason(fol
     assert server.wait() == 1
     assert server.log.splitlines()[-1].startswith("Error: worker ")
     assert "workers end again and again: giving up" in server.log
+
+
+def test_how_a_worker_has_ended_is_known_even_if_it_is_told_to_at_that_moment() -> None:
+    async def end_one(clock: Clock) -> str:
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe()
+        process = await asyncio.create_subprocess_exec("sleep", "100")
+        channel = await Channel.over(ours)
+        worker = WorkerProcess(1, process, channel, write, clock=clock, hang_seconds=0)
+        os.kill(worker.pid, signal.SIGKILL)
+        for _ in range(200):
+            worker.signal(signal.SIGTERM)
+        theirs.close()
+        os.close(read)
+        return await worker.attend(lambda *_: None)
+
+    async def end_many() -> set[str]:
+        return {await end_one(Clock()) for _ in range(20)}
+
+    # As the supervisor does, not on uvloop.
+    assert asyncio.run(end_many()) == {"was ended by SIGKILL (for lack of memory?)"}
 
 
 # --- The operator
