@@ -6,7 +6,7 @@ FUZZ_SECONDS  ?= 3600
 SOAK_SECONDS  ?= 3600
 FUZZ_EXAMPLES ?= 1000000
 BIN     := $(VENV)/bin
-SOURCES := $(wildcard *.py demo.*) $(shell find core protocols tls -name '*.py') pyproject.toml README.md
+SOURCES := $(wildcard *.py demo.*) $(shell find core protocols tls -name '*.py') pyproject.toml setup.py README.md
 
 help:  ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
@@ -19,6 +19,12 @@ test: $(VENV)/.installed $(VENV)/.test-tools  ## run the tests, on the wheel tha
 
 coverage: $(VENV)/.installed $(VENV)/.test-tools  ## the same, with branch coverage and its floor
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)
+
+compiled: $(VENV)/.installed $(VENV)/.test-tools  ## build the compiled variant (docs/compiled.md), and run on it what concerns it
+	ALPHORN_COMPILE=1 $(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/compiled $(VENV)/dist/*.tar.gz
+	PYTHONPATH=$(VENV)/compiled $(BIN)/python -P -m alphorn --version | grep compiled
+	PYTHONPATH=$(VENV)/compiled $(BIN)/pytest -n $(WORKERS) --dist worksteal -W "ignore:the (type, exc, tb) signature" \
+		-k "not tls" tests/carriers tests/protocols
 
 fmt: $(VENV)/.lint-tools  ## format, and mend what can be mended
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -51,7 +57,7 @@ soak: $(VENV)/.installed $(VENV)/.test-tools  ## load servers with misbehaving c
 docs: $(VENV)/.installed $(VENV)/.test-tools  ## write docs/reference.md anew
 	$(BIN)/python tests/support/reference.py
 
-all: lint types imports coverage  ## everything that a landing must pass
+all: lint types imports coverage compiled  ## everything that a landing must pass
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -83,4 +89,4 @@ $(VENV)/.lint-tools: pyproject.toml | $(VENV)/.installed
 	$(BIN)/pip install --quiet --group lint
 	touch $@
 
-.PHONY: help demo test coverage fmt lint types imports compliance attack fuzz soak bench docs all clean
+.PHONY: help demo test coverage compiled fmt lint types imports compliance attack fuzz soak bench docs all clean

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from . import __version__
+from .core.build import COMPILED
 from .core.config import SETTINGS, Config
 from .core.errors import AlphornError, ConfigError
 from .core.schema import Setting
@@ -74,7 +75,11 @@ class ServeCommand(click.Command):
 @click.option(
     "--print-config", is_flag=True, help="Print the effective settings and their origins, and exit."
 )
-@click.version_option(__version__, message="alphorn %(version)s", help="Print the version and exit.")
+@click.version_option(
+    __version__,
+    message="alphorn %(version)s (compiled)" if COMPILED else "alphorn %(version)s",
+    help="Print the version and exit.",
+)
 def command(
     config_file: str | None, demo: bool, print_config: bool, **flags: Any
 ) -> tuple[str, Config] | None:

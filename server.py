@@ -7,6 +7,7 @@ lifespan; then connections. Shutdown is the other way round, within the grace pe
 
 import asyncio
 import socket
+import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,7 @@ from .admin import AdminEndpoint
 from .core.access_log import AccessLog
 from .core.application import adapt, load_application
 from .core.asgi import Application
+from .core.build import COMPILED
 from .core.clock import NEVER, Clock
 from .core.config import Config, one_config
 from .core.drain import Report, ToldOfShutdown, delay_drain, drain
@@ -51,6 +53,9 @@ from .tls.acceptor import Acceptor, ContextFor, Handlers
 
 if TYPE_CHECKING:
     from .tls.served import ServedTls  # loaded where there is TLS: cryptography is slow to import
+
+if COMPILED:  # under `python -W error` what cancels an application would else become this warning
+    warnings.filterwarnings("ignore", r"the \(type, exc, tb\) signature of throw", DeprecationWarning)
 
 
 class Server:

@@ -4,7 +4,7 @@ Messages cross the boundary to applications as plain dicts; the TypedDicts here 
 their shape and type the places where the server itself builds one.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 Field: TypeAlias = tuple[bytes, bytes]
@@ -15,7 +15,7 @@ Address: TypeAlias = tuple[str, int | None]
 """A host and its port, or the path of a unix socket and None."""
 
 Scope: TypeAlias = dict[str, Any]
-Message: TypeAlias = dict[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -12,7 +12,7 @@ Knows nothing of framing, windows or timeouts; those are the wire's.
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
@@ -96,7 +96,7 @@ class HttpExchange:
         self.running = False
         # Asked now, because the scope is the application's: middleware may turn a HEAD into a GET.
         self._is_head = scope.get("method") == "HEAD"
-        self._fields: Fields = scope.get("headers", [])
+        self._fields: Iterable[Field] = scope.get("headers", ())
         self._worker = worker
         self.started_at = worker.clock.now() if worker.observers else worker.clock.ticked_at
         # The request.

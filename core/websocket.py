@@ -94,6 +94,7 @@ class WebSocketExchange:
         "scope",
         "started_at",
     )
+    __deletable__ = ("_handshake",)
 
     def __init__(self, worker: Worker, stream: Stream, scope: Scope, handshake: Handshake) -> None:
         # Fixed.

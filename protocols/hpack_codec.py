@@ -23,7 +23,7 @@ Invariants:
 from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from hpack import (
     HPACKDecodingError,
@@ -304,7 +304,7 @@ class HpackEncoder:
         smallest = min([size, *self.table_size_changes])
         self.table_size_changes = [size] if smallest == size else [smallest, size]
 
-    def encode(self, fields: Iterable[Field]) -> bytes:
+    def encode(self, fields: Iterable[Any]) -> bytes:
         """Encode one block.
 
         Args:

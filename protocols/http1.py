@@ -87,6 +87,7 @@ class Http1Connection(asyncio.Protocol):
         "_worker",
         "deadline",
     )
+    __deletable__ = ("_heads", "_request", "_response")
 
     id: Final = 0
 

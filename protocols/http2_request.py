@@ -10,7 +10,7 @@ for the application may pass it on. Knows no connection and no I/O.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from h2.errors import ErrorCodes
 from hpack import NeverIndexedHeaderTuple
@@ -180,7 +180,7 @@ def promised_request(
         (b":authority", authority),
         (b":path", path),
     ]
-    sent = [NeverIndexedHeaderTuple(*field) if field[0] in _SECRET else field for field in own]
+    sent = [_guarded(field) for field in own]
     raw_path, _, query = path.partition(b"?")
     return RequestHead("GET", raw_path, query, [(b"host", authority), *own], "2"), [*pseudo, *sent]
 
@@ -206,6 +206,11 @@ def check_content(length: int | None, received: int) -> None:
     """
     if length is not None and received != length:
         raise _malformed(f"{received} bytes of content instead of {length}")
+
+
+def _guarded(field: Field) -> Any:
+    """Return a field as it is sent; one whose value is secret says so to both encoders."""
+    return NeverIndexedHeaderTuple(*field) if field[0] in _SECRET else field
 
 
 def _malformed(reason: str) -> StreamFault:

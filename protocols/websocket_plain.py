@@ -95,10 +95,11 @@ class PlainCodec:
                     return event
             if not self._unparsed:
                 return None
+            odd_head = self._odd_head
             if not self._open:
                 self._pass_on(len(self._unparsed))
-            elif self._odd_head is not None:
-                self._pass_on_head(self._odd_head)
+            elif odd_head is not None:
+                self._pass_on_head(odd_head)
             elif self._rest:
                 self._rest -= len(self._pass_on(self._rest))
             else:

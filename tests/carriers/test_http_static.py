@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alphorn.core.asgi import Receive, Scope, Send
+from alphorn.core.asgi import Message, Receive, Scope, Send
 from alphorn.core.errors import ConfigError
 from alphorn.core.static import SMALL_BYTES, StaticFiles, parse_mounts
 from support.exchange import Client, Response
@@ -274,12 +274,12 @@ async def _ask(files: StaticFiles, raw_path: bytes) -> tuple[int, bytes]:
     from alphorn.core.scope import ConnectionFacts, RequestHead, http_scope
 
     scope = http_scope(ConnectionFacts(), RequestHead("GET", raw_path, b"", [], "1.1"), {})
-    sent: list[dict[str, object]] = []
+    sent: list[Message] = []
 
-    async def send(message: dict[str, object]) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> Message:
         raise AssertionError("nothing has to be received")
 
     await files(scope, receive, send)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from alphorn import __version__
+from alphorn.core.build import COMPILED
 from alphorn.core.config import SETTINGS
 
 PATIENCE_SECONDS = 30
@@ -77,7 +78,7 @@ def test_help_lists_every_setting_under_its_section(command: Command) -> None:
 
 
 def test_version(command: Command) -> None:
-    assert command("--version").stdout == f"alphorn {__version__}\n"
+    assert command("--version").stdout == f"alphorn {__version__}{' (compiled)' if COMPILED else ''}\n"
 
 
 def test_the_effective_settings_are_printed_as_toml(command: Command) -> None:

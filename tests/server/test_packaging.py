@@ -48,6 +48,10 @@ def test_no_module_but_alphorn_is_installed() -> None:
     }
 
 
+def test_what_builds_the_package_is_not_installed() -> None:
+    assert not [file for file in installed().files or () if file.name == "setup.py"]
+
+
 def test_no_module_of_the_root_hides_one_of_the_standard_library() -> None:
     import sys
 
