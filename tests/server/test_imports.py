@@ -39,6 +39,7 @@ ALLOWED = {
     "ctl": {"core"},
     "__main__": {"__init__", "core", "ctl", "workers"},
     "__init__": {"core", "server", "workers"},
+    "setup": set(),
 }
 """What of the package each room, or module of the root, may import."""
 
@@ -63,6 +64,7 @@ LIBRARIES = {
     "reload": {"watchfiles"},
     "__main__": {"click"},
     "__init__": set(),
+    "setup": {"mypyc", "setuptools"},
 }
 """What each may import from elsewhere than the standard library."""
 
