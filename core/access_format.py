@@ -11,15 +11,15 @@ compiles its methods: a line costs no call that could be spared. Two ways lead t
   there is a line: what cannot be told is "-", in JSON null.
 """
 
+import ast
 import base64
 import binascii
-import functools
 import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from json.encoder import encode_basestring_ascii as quote
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from .asgi import Scope
 from .errors import ConfigError
@@ -40,7 +40,8 @@ _Names: TypeAlias = dict[str, Any]
 _ATOM: Final = re.compile(
     r"%(?:\((?:\{(?P<argument>[^{}]*)\})?(?P<name>\w*)\)[sd]|(?P<percent>%))|(?P<bad>%)"
 )
-_HARMLESS: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # as `log.escape` has it
+# Of what `log.escape` leaves alone this makes spaces, and of all else "!".
+_MARK_ODD: Final = bytes(0x20 if 0x20 <= byte < 0x7F and byte not in b'"\\' else 0x21 for byte in range(256))
 _TLS_VERSIONS: Final = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 # Those that the server speaks, by their names in the IANA registry; of any other, the number is told.
 _CIPHERS: Final = {
@@ -67,27 +68,34 @@ _MADE_ONCE: Final = {
 _NO_TLS: Final = {"tls_version": None, "cipher_suite": None}
 
 
-def _compile_lines(template: str, parts: Sequence[str], names: _Names) -> Describe:
+def _compile_lines(texts: Sequence[str], expressions: Sequence[str], names: _Names) -> Describe:
     """Make a function of outcomes.
 
     Args:
-        template: A line, with a `%s` for each of its parts.
-        parts: Expressions.
+        texts: What stands before, between and behind the expressions.
+        expressions: Of one outcome each.
         names: What they may use.
     """
     once = "".join(
         f" for {name} in ({value},)"
         for name, value in _MADE_ONCE.items()
-        if any(re.search(rf"\b{name}\b", part) for part in parts)
+        if any(re.search(rf"\b{name}\b", expression) for expression in expressions)
     )
-    values = "".join(f"{part}, " for part in parts)
-    source = f"lambda outcomes: [{template!r} % ({values}) for {_OUTCOME} in outcomes{once}]"
-    describe: Describe = eval(source, dict(names))  # noqa: S307 - of expressions in this module, and reprs
+    parts: list[ast.expr] = [ast.Constant(texts[0])]
+    for expression, text in zip(expressions, texts[1:], strict=True):
+        part = ast.parse(expression, mode="eval").body
+        parts += part.values if isinstance(part, ast.JoinedStr) else [ast.FormattedValue(part, -1)]
+        parts.append(ast.Constant(text))
+    tree = ast.parse(f"lambda outcomes: [line for {_OUTCOME} in outcomes{once}]", mode="eval")
+    lines = cast(ast.ListComp, cast(ast.Lambda, tree.body).body)
+    lines.elt = ast.JoinedStr(parts)  # by far the fastest way to put texts together
+    code = compile(ast.fix_missing_locations(tree), "<access log>", "eval")
+    describe: Describe = eval(code, dict(names))  # noqa: S307 - of expressions in this module, and reprs
     return describe
 
 
 def _compile(
-    template: str,
+    texts: Sequence[str],
     parts: Sequence[tuple[str, str]],
     *,
     quick: _Names,
@@ -97,22 +105,27 @@ def _compile(
     """Make a function of outcomes that goes the quick way, and the careful one where it has to.
 
     Args:
-        template: A line, with a `%s` for each of its parts.
+        texts: What stands before, between and behind the parts.
         parts: Expressions, each with what stands there if it cannot be told.
         quick: What they may use, as long as nothing has to be escaped or cut.
         careful: The same, for anything.
         is_sound: Whether the quick lines, here without anything between them, and so many, may be written.
     """
-    make_lines = _compile_lines(template, [expression for expression, _ in parts], quick)
-    careful_parts = [(_compile_lines("%s", [expression], careful), missing) for expression, missing in parts]
+    # What is a text already is written as it is.
+    quick_expressions = [expression.replace("word(", "(") for expression, _ in parts]
+    make_lines = _compile_lines(texts, quick_expressions, quick)
+    careful_parts = [
+        (_compile_lines(["", ""], [expression], careful), missing) for expression, missing in parts
+    ]
 
     def try_lines(outcomes: Sequence[Outcome]) -> list[str] | None:
         try:
             lines = make_lines(outcomes)
-            sound = max(map(len, lines)) <= LONGEST_TEXT and is_sound("".join(lines), len(lines))
+            text = "".join(lines)
+            is_short = len(text) <= LONGEST_TEXT or max(map(len, lines)) <= LONGEST_TEXT
+            return lines if is_short and is_sound(text, len(lines)) else None
         except Exception:  # noqa: BLE001 - by now the scopes are the application's
             return None
-        return lines if sound else None
 
     def make_part(make: Describe, missing: str, outcome: Outcome) -> str:
         try:
@@ -124,7 +137,8 @@ def _compile(
         quick_line = try_lines([outcome])
         if quick_line:
             return quick_line[0]
-        return template % tuple([make_part(make, missing, outcome) for make, missing in careful_parts])
+        said = [make_part(make, missing, outcome) for make, missing in careful_parts]
+        return texts[0] + "".join(part + text for part, text in zip(said, texts[1:], strict=True))
 
     def describe(outcomes: Sequence[Outcome]) -> list[str]:
         return try_lines(outcomes) or [make_line(outcome) for outcome in outcomes]
@@ -147,17 +161,21 @@ def compile_format(text: str, unix_time_at: _UnixTimeAt) -> Describe:
     Raises:
         ConfigError: There is no such atom.
     """
+    texts: list[str] = [""]
     parts: list[tuple[str, str]] = []
     times: _Names = {"iso_time": _iso_time(unix_time_at)}
-
-    def compile_atom(atom: re.Match[str]) -> str:
-        if atom["percent"]:
-            return "%%"
+    end = 0
+    for atom in _ATOM.finditer(text):
+        texts[-1] += text[end : atom.start()]
+        end = atom.end()
         if atom["bad"]:
             where = text[atom.start() : atom.start() + 12]
             raise ConfigError(
                 f"--access-log-format: {where!r} is no atom; write one like %(h)s, and %% for a percent sign"
             )
+        if atom["percent"]:
+            texts[-1] += "%"
+            continue
         name, argument = atom["name"], atom["argument"]
         if name == "t":
             expression = f"time_{len(times)}(ended_at)"
@@ -165,22 +183,21 @@ def compile_format(text: str, unix_time_at: _UnixTimeAt) -> Describe:
         else:
             expression = _expression(name, argument)
         parts.append((expression, "-"))
-        return "%s"
-
-    template = _ATOM.sub(compile_atom, text)
-    ours = _odd_in(template % (("",) * len(parts)))
+        texts.append("")
+    texts[-1] += text[end:]
+    ours = _count_odd("".join(texts))
     return _compile(
-        template,
+        texts,
         parts,
         quick=_QUICK | times,
         careful=_CAREFUL | times,
-        is_sound=lambda lines, count: _odd_in(lines) == ours * count,
+        is_sound=lambda lines, count: _count_odd(lines) == ours * count,
     )
 
 
-def _odd_in(text: str) -> bytes:
-    """Return what is to be escaped where a peer has written it; `isprintable` and the like take four times as long."""
-    return text.encode().translate(None, _HARMLESS)
+def _count_odd(text: str) -> int:
+    """Count what is to be escaped where a peer has written it; `isprintable` and the like take four times as long."""
+    return text.encode().translate(_MARK_ODD).count(b"!")
 
 
 def _expression(name: str, argument: str | None) -> str:
@@ -193,6 +210,28 @@ def _expression(name: str, argument: str | None) -> str:
         return _ATOMS[name]
     meant = nearest(name, [*_ATOMS, "t"]) or "; docs/logging.md lists them"
     raise ConfigError(f"--access-log-format: there is no atom %({name})s{meant}")
+
+
+class _Memory(dict[Any, str]):
+    """What was written of a few values; of none that is long, for that is memory: ValueError."""
+
+    def __init__(self, write: Callable[[Any], str], most: int) -> None:
+        self._write = write
+        self._most = most
+
+    def __missing__(self, value: Any) -> str:
+        text = self._write(value)
+        if len(text) > LONGEST_TEXT:
+            raise ValueError
+        if len(self) >= self._most:
+            self.clear()
+        self[value] = text
+        return text
+
+
+def _remembered(write: Callable[[Any], str], most: int = 256) -> Callable[[Any], str]:
+    """Return a function of one value, or a tuple, that looks first in what it wrote; `lru_cache` takes longer."""
+    return _Memory(write, most).__getitem__
 
 
 # ---------------------------------------------------------------------- time
@@ -238,20 +277,13 @@ def _iso_time(unix_time_at: _UnixTimeAt) -> Callable[[float], str]:
     return read
 
 
-@functools.lru_cache(4096)  # few answers take long, and a number with a point takes long to write
-def _milliseconds(tenths: int) -> str:
-    return f"{tenths / 10:.1f}ms"
-
-
 # ---------------------------------------------------------------------- who asked for what
 
 
-@functools.lru_cache(1024)
 def _address(address: Any) -> str:
     return escape(format_address(address))  # middleware may have put anything there
 
 
-@functools.lru_cache(1024)
 def _host(address: Any) -> str:
     return escape(address[0]) if address else "-"
 
@@ -265,20 +297,6 @@ def _method(scope: Scope) -> str:
     """Return the method; a websocket scope has none: it was a GET (RFC 6455, 4.1) or a CONNECT (RFC 8441, 4)."""
     method: str | None = scope.get("method")
     return method or ("GET" if scope["http_version"] == "1.1" else "CONNECT")
-
-
-def _request_line(scope: Scope) -> str:
-    target = scope["raw_path"].decode()
-    if query := scope["query_string"]:
-        target = f"{target}?{query.decode()}"
-    return f"{scope.get('method') or _method(scope)} {target} HTTP/{scope['http_version']}"
-
-
-def _escaped_request_line(scope: Scope) -> str:
-    target = scope["raw_path"]
-    if query := scope["query_string"]:
-        target += b"?" + query
-    return f"{escape(_method(scope))} {_escaped(target)} HTTP/{escape(scope['http_version'])}"
 
 
 def _user(credentials: bytes) -> str:
@@ -313,19 +331,25 @@ def _field(name: str) -> str:
     return f"text(sent.get({name.lower().encode()!r}, b'-'))"
 
 
+_METHOD: Final = "word(scope.get('method') or method(scope))"
+_TARGET: Final = (
+    "text(scope['raw_path'] + b'?' + scope['query_string'] if scope['query_string'] else scope['raw_path'])"
+)
+_VERSION: Final = "word('HTTP/' + scope['http_version'])"
+
 # What a peer or an application wrote passes through `text` or `word`, or a function of its own.
 _ATOMS: Final = {
     "h": "host(scope['client'])",
     "l": "'-'",
     "u": "user(sent.get(b'authorization', b''))",
-    "r": "request_line(scope)",
-    "m": "word(method(scope))",
+    "r": f'f"{{{_METHOD}}} {{{_TARGET}}} {{{_VERSION}}}"',
+    "m": _METHOD,
     "U": "text(scope['raw_path'])",
     "q": "text(scope['query_string'])",
-    "H": "word('HTTP/' + scope['http_version'])",
-    "s": "status or '-'",
-    "B": "length",
-    "b": "length or '-'",
+    "H": _VERSION,
+    "s": "number(status or '-')",
+    "B": "number(length)",
+    "b": "number(length or '-')",
     "f": _field("referer"),
     "a": _field("user-agent"),
     "T": "int(seconds)",
@@ -350,24 +374,23 @@ _WITH_ARGUMENT: Final[dict[str, Callable[[str], str]]] = {
     "e": lambda name: repr(os.environ.get(name, "-")),
 }
 _QUICK: Final[_Names] = {
-    "address": _address,
+    "address": _remembered(_address, 1024),
     "cipher": _or_dash(_cipher),
     "getpid": os.getpid,
-    "host": _host,
+    "host": _remembered(_host, 1024),
     "method": _method,
-    "milliseconds": _milliseconds,
+    # Few answers take long, and a number with a point takes long to write.
+    "milliseconds": _remembered(lambda tenths: f"{tenths / 10:.1f}ms", 4096),
     "no_tls": _NO_TLS,
-    "request_line": _request_line,
+    "number": _remembered(str, 4096),
     "text": bytes.decode,
     "tls_version": _or_dash(_tls_version),
     "trace_id": read_trace_id,
     "user": _user,
-    "word": str,
 }
 _CAREFUL: Final[_Names] = _QUICK | {
     "address": _of_tuple(_address),
     "host": _of_tuple(_host),
-    "request_line": _escaped_request_line,
     "text": _escaped,
     "word": escape,
 }
@@ -379,22 +402,22 @@ _CAREFUL: Final[_Names] = _QUICK | {
 _JSON: Final = (
     ('"time": "%s"', _ATOMS["time"], ""),
     ('"client": %s', "client(scope['client'])", "null"),
-    ('"method": %s', "word(scope.get('method') or method(scope))", "null"),
+    ('"method": %s', "known(scope.get('method') or method(scope))", "null"),
     ('"path": %s', "quote(text(scope['raw_path']))", "null"),
     ('"query": %s', "quote(text(scope['query_string']))", "null"),
     (
         '"protocol": %s',
-        "carried(scope.get('http_version'), scope.get('type'), scope.get('scheme'))",
+        "carried((scope.get('http_version'), scope.get('type'), scope.get('scheme')))",
         'null, "type": null, "scheme": null',
     ),
     ('"status": %s', "status or 'null'", "null"),
     ('"bytes": %s', "length", "null"),
     ('"duration_ms": %s', "f'{microseconds // 1000}{thousandths[microseconds % 1000]}'", "null"),
     ('"stream": %s', "stream_id or 'null'", "null"),
-    ('"tls": %s', "secured(tls['tls_version'], tls['cipher_suite'])", 'null, "cipher": null'),
+    ('"tls": %s', "secured((tls['tls_version'], tls['cipher_suite']))", 'null, "cipher": null'),
     (
         '"host": %s',
-        "sent_by(sent.get(b'host'), sent.get(b'user-agent'), sent.get(b'referer'))",
+        "sent_by((sent.get(b'host'), sent.get(b'user-agent'), sent.get(b'referer')))",
         'null, "user_agent": null, "referer": null',
     ),
     ('"request_id": %s', "field(sent[b'x-request-id']) if b'x-request-id' in sent else 'null'", "null"),
@@ -406,7 +429,7 @@ def json_format(unix_time_at: _UnixTimeAt) -> Describe:
     """Return a function that makes one JSON object of each outcome, always with the same members."""
     times = {"iso_time": _iso_time(unix_time_at)}
     return _compile(
-        f"{{{', '.join(template for template, _, _ in _JSON)}}}",
+        f"{{{', '.join(template for template, _, _ in _JSON)}}}".split("%s"),
         [(expression, missing) for _, expression, missing in _JSON],
         quick=_JSON_QUICK | times,
         careful=_JSON_CAREFUL | times,
@@ -414,36 +437,27 @@ def json_format(unix_time_at: _UnixTimeAt) -> Describe:
     )
 
 
-def _carried(write: _Write) -> Callable[[str | None, str, str], str]:
-    return lambda version, kind, scheme: (
-        f'{write(version and "HTTP/" + version)}, "type": {write(kind)}, "scheme": {write(scheme)}'
-    )
+def _carried(write: _Write) -> Callable[[tuple[str | None, str, str]], str]:
+    def write_all(values: tuple[str | None, str, str]) -> str:
+        version, kind, scheme = values
+        return f'{write(version and "HTTP/" + version)}, "type": {write(kind)}, "scheme": {write(scheme)}'
+
+    return write_all
 
 
-def _sent_by(write: _Write) -> Callable[[bytes, bytes, bytes], str]:
-    return lambda host, agent, referer: (
-        f'{write(host)}, "user_agent": {write(agent)}, "referer": {write(referer)}'
-    )
+def _sent_by(write: _Write) -> Callable[[tuple[bytes | None, bytes | None, bytes | None]], str]:
+    def write_all(values: tuple[bytes | None, bytes | None, bytes | None]) -> str:
+        host, agent, referer = values
+        return f'{write(host)}, "user_agent": {write(agent)}, "referer": {write(referer)}'
+
+    return write_all
 
 
-@functools.lru_cache(256)
-def _secured(version: int | None, cipher: int | None) -> str:
+def _secured(numbers: tuple[int | None, int | None]) -> str:
+    version, cipher = numbers
     if version is None or cipher is None:
         return 'null, "cipher": null'
     return f'{quote(_tls_version(version))}, "cipher": {quote(_cipher(cipher))}'
-
-
-def _remembered(write: Callable[..., str]) -> Callable[..., str]:
-    """Return a function that remembers a few of its results; of what is long none, for that is memory."""
-
-    @functools.lru_cache(256)
-    def read(*values: Any) -> str:
-        text = write(*values)
-        if len(text) > LONGEST_TEXT:
-            raise ValueError
-        return text
-
-    return read
 
 
 def _quoted(text: str | None) -> str:
@@ -464,6 +478,7 @@ _JSON_CAREFUL: Final[_Names] = {
     "carried": _carried(_quoted),
     "client": lambda address: quote(_of_tuple(_address)(address)),
     "field": _quoted_field,
+    "known": _quoted,
     "method": _method,
     "no_tls": _NO_TLS,
     "quote": _quoted,
@@ -472,14 +487,14 @@ _JSON_CAREFUL: Final[_Names] = {
     "text": lambda value: value.decode("latin-1"),
     "thousandths": _THOUSANDTHS,
     "trace_id": lambda traceparent: _quoted(read_trace_id(traceparent)),
-    "word": _quoted,
 }
 _JSON_QUICK: Final[_Names] = _JSON_CAREFUL | {
     "carried": _remembered(_carried(_quoted)),
     "client": _remembered(lambda address: quote(_address(address))),
     "field": _quick_field,
+    "known": _remembered(_quoted),
     "quote": quote,
+    "secured": _remembered(_secured),
     "sent_by": _remembered(_sent_by(_quick_field)),
     "text": bytes.decode,
-    "word": _remembered(_quoted),
 }

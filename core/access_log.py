@@ -17,7 +17,7 @@ from .outcome import Outcome
 
 # Lines that are made together share the cost of a write, and of bringing what makes them into the processor's
 # cache; with many more than these, the requests themselves would have left it.
-_MANY: Final = 64
+_MANY: Final = 32
 # Nobody who looks on notices.
 _BATCH_SECONDS: Final = 0.02
 

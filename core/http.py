@@ -448,8 +448,13 @@ class HttpExchange:
     def _complete(self) -> None:
         """Let go of the stream: what the application does from now on concerns nobody."""
         self._state = _COMPLETE
-        if self._worker.observers:
-            self._tell_end()
+        worker = self._worker
+        if worker.observers:  # as `_tell_end` does, without the cost of two calls
+            head, now = self._answered or NO_HEAD, worker.clock.now()
+            seconds = now - self.started_at
+            outcome = self.scope, head.status, head.fields, self._sent_length, seconds, now, self._stream.id
+            for observe in worker.observers:
+                observe(outcome)
         self._stream = CLOSED
         if self._chunks:
             self._chunks.clear()
