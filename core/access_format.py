@@ -111,9 +111,7 @@ def _compile(
         careful: The same, for anything.
         is_sound: Whether the quick lines, here without anything between them, and so many, may be written.
     """
-    # What is a text already is written as it is.
-    quick_expressions = [expression.replace("word(", "(") for expression, _ in parts]
-    make_lines = _compile_lines(texts, quick_expressions, quick)
+    make_lines = _compile_lines(texts, [expression for expression, _ in parts], quick)
     careful_parts = [
         (_compile_lines(["", ""], [expression], careful), missing) for expression, missing in parts
     ]
@@ -387,6 +385,7 @@ _QUICK: Final[_Names] = {
     "tls_version": _or_dash(_tls_version),
     "trace_id": read_trace_id,
     "user": _user,
+    "word": str,
 }
 _CAREFUL: Final[_Names] = _QUICK | {
     "address": _of_tuple(_address),
@@ -402,7 +401,7 @@ _CAREFUL: Final[_Names] = _QUICK | {
 _JSON: Final = (
     ('"time": "%s"', _ATOMS["time"], ""),
     ('"client": %s', "client(scope['client'])", "null"),
-    ('"method": %s', "known(scope.get('method') or method(scope))", "null"),
+    ('"method": %s', _METHOD, "null"),
     ('"path": %s', "quote(text(scope['raw_path']))", "null"),
     ('"query": %s', "quote(text(scope['query_string']))", "null"),
     (
@@ -478,7 +477,6 @@ _JSON_CAREFUL: Final[_Names] = {
     "carried": _carried(_quoted),
     "client": lambda address: quote(_of_tuple(_address)(address)),
     "field": _quoted_field,
-    "known": _quoted,
     "method": _method,
     "no_tls": _NO_TLS,
     "quote": _quoted,
@@ -487,14 +485,15 @@ _JSON_CAREFUL: Final[_Names] = {
     "text": lambda value: value.decode("latin-1"),
     "thousandths": _THOUSANDTHS,
     "trace_id": lambda traceparent: _quoted(read_trace_id(traceparent)),
+    "word": _quoted,
 }
 _JSON_QUICK: Final[_Names] = _JSON_CAREFUL | {
     "carried": _remembered(_carried(_quoted)),
     "client": _remembered(lambda address: quote(_address(address))),
     "field": _quick_field,
-    "known": _remembered(_quoted),
     "quote": quote,
     "secured": _remembered(_secured),
     "sent_by": _remembered(_sent_by(_quick_field)),
     "text": bytes.decode,
+    "word": _remembered(_quoted),
 }
