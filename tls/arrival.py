@@ -18,7 +18,7 @@ import contextvars
 import logging
 import socket
 import ssl
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -57,6 +57,8 @@ HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
 """A TLS record: the fatal alert 120 (RFC 7301, 3.2; RFC 8446, 6)."""
 
+# Handshakes that are begun before others get their turn: each wants a signature, which takes up to a millisecond.
+_HANDSHAKES_PER_TURN = 4
 _DISCARD_BYTES = 64 * 1024
 _DISCARDS = 16  # per wake-up, so that a fast client does not keep the loop
 
@@ -84,6 +86,20 @@ class Reception:
     """Of TLS: how many were "completed", how many "failed"."""
     arrivals: dict["Droppable", Address | None] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    queue: deque[Callable[[], None]] = field(default_factory=deque)
+
+    def begin_in_turn(self, begin: Callable[[], None]) -> None:
+        """Begin a handshake, in one of the next turns of the loop if many want one at once."""
+        self.queue.append(begin)
+        if len(self.queue) == 1:
+            asyncio.get_running_loop().call_soon(self._begin_some)
+
+    def _begin_some(self) -> None:
+        due = [self.queue.popleft() for _ in range(min(_HANDSHAKES_PER_TURN, len(self.queue)))]
+        if self.queue:
+            asyncio.get_running_loop().call_soon(self._begin_some)
+        for begin in due:
+            begin()
 
     def enter(self, arrival: "Droppable", client: Address | None) -> None:
         """Keep a connection in mind, with the client whose connections are counted, until it leaves."""
@@ -367,7 +383,12 @@ class TlsArrival(Arrival):
         if self._low_mark > 1:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         assert self._reception.context_for is not None
-        self._connect(self._reception.context_for(hello.server_name))
+        context = self._reception.context_for(hello.server_name)
+        self._reception.begin_in_turn(partial(self._shake_hands, context))
+
+    def _shake_hands(self, context: ssl.SSLContext) -> None:
+        if self in self._reception.arrivals:  # it has not been dropped meanwhile
+            self._connect(context)
 
     def _refuse_clear_text(self, data: bytes) -> None:
         if data[:1].isalpha():  # every HTTP method, and the HTTP/2 preface, begins with a letter

@@ -11,6 +11,7 @@ import ssl
 import stat
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -398,6 +399,32 @@ async def test_where_there_is_no_low_mark_a_part_is_left_to_openssl(
             await until(lambda: arrival._task is not None, "OpenSSL")
             await send(client, hello[100:])
             assert await receive(client, 3) == b"\x16\x03\x03"  # a ServerHello
+
+
+async def test_of_many_handshakes_a_few_are_begun_in_each_turn_of_the_loop(tls: ServerContext) -> None:
+    async with open_door(Config(), tls) as door:
+        begun: list[int] = []
+        for number in range(10):
+            door.acceptor._reception.begin_in_turn(partial(begun.append, number))
+        counts = []
+        for _ in range(4):
+            await asyncio.sleep(0)
+            counts.append(len(begun))
+        assert counts == [4, 8, 10, 10]
+        assert begun == list(range(10))
+
+
+async def test_a_handshake_is_not_begun_if_its_client_is_dropped_before_its_turn(tls: ServerContext) -> None:
+    async with open_door(Config(), tls) as door:
+        with await connect(door) as client:
+            await door.wait_for_undecided(1)
+            arrival: Any = next(iter(door.acceptor._reception.arrivals))
+            arrival._greet(client_hello(authority().client_context("h2")))
+            arrival.drop()
+            assert len(door.acceptor._reception.queue) == 1
+            assert await receive_all(client) == b""
+            await until(lambda: not door.acceptor._reception.queue, "its turn")
+            assert arrival._task is None
 
 
 async def test_a_client_hello_that_breaks_off_is_one_line(
