@@ -2,7 +2,8 @@
 
 There are two machines, chosen by `--engine`: `http2_fast_machine`, which is our own, and
 `http2_machine`, which is h2's and the judge of the other (tests/protocols/test_http2_machines.py).
-A frame of the client is one event at the most; an event that ends a request says so itself.
+A frame of the client is one event at the most, and DATA frames in a row may be one together; an event
+that ends a request says so itself.
 """
 
 from collections.abc import Iterator

@@ -114,7 +114,7 @@ class Http2FastMachine(Http2Streams):
 
     # ------------------------------------------------------------------ frames
 
-    def receive(self, data: bytes) -> Iterator[Event]:  # noqa: C901 - one loop, for a call per frame would be its cost
+    def receive(self, data: bytes) -> Iterator[Event]:  # noqa: C901, PLR0912 - one loop, for a call per frame would be its cost
         """Take bytes of the client; yield the events of as many frames as one turn has room for, one by one.
 
         Where `behind` then says so, there may be more: `receive(b"")`.
@@ -145,7 +145,12 @@ class Http2FastMachine(Http2Streams):
             left -= 1
             if length > ORDINARY_BYTES or kind == wire.SETTINGS:
                 left -= extra_work(kind, flags, length)
-            payload = data[payload_start:payload_end]
+            there = end - start - wire.HEAD_SIZE  # of the next frame, which may be a part of an upload
+            if kind or flags or not length or there < 0 or there < int.from_bytes(data[start : start + 3]):
+                payload = data[payload_start:payload_end]
+            else:
+                payload, start, joined = self._join(data, payload_start, payload_end, stream_id, left)
+                left -= joined
             if kind == wire.HEADERS and flags in _WHOLE_SECTION and self._expected is None:
                 event = self._take_section(stream_id, payload, flags != wire.END_HEADERS, False)
                 if event is not None:
@@ -160,6 +165,45 @@ class Http2FastMachine(Http2Streams):
                 yield event
         self._unparsed = data[start:]
         self.behind = left <= 0
+
+    def _join(self, data: bytes, start: int, end: int, stream_id: int, most: int) -> tuple[bytes, int, int]:
+        """Put the content of a DATA frame together with that of frames right behind it which are like it.
+
+        Those that say anything else, or more than the windows and the announced length allow, are left to
+        be taken, and judged, by themselves.
+
+        Args:
+            data: What has come.
+            start: Where the content of the frame begins.
+            end: Where it ends, and the next frame begins.
+            stream_id: Its stream.
+            most: How many frames may be put to it.
+
+        Returns:
+            The content, where the next frame begins, and how many were put to it.
+        """
+        view = memoryview(data)
+        parts = [view[start:end]]
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.receiving:
+            room = self._inbound.left
+            room = min(room, self._initial_inbound if stream.inbound is None else stream.inbound.left)
+            if stream.length is not None:
+                room = min(room, stream.length - stream.received)
+            room -= end - start
+            last = len(data) - wire.HEAD_SIZE
+            while end <= last and len(parts) <= most:
+                length_and_kind, flags, next_id = wire.HEAD.unpack_from(data, end)
+                length = length_and_kind >> 8
+                content = end + wire.HEAD_SIZE
+                alike = next_id == stream_id and not flags and length_and_kind & 0xFF == wire.DATA
+                if not alike or not 0 < length <= min(room, wire.DEFAULT_FRAME_SIZE, len(data) - content):
+                    break
+                end = content + length
+                parts.append(view[content:end])
+                room -= length
+        joined = len(parts) - 1
+        return b"".join(parts) if joined else data[start:end], end, joined
 
     def _skip_preface(self, data: bytes) -> bytes:
         size = min(len(data), len(self._preface))

@@ -241,6 +241,7 @@ class Http2Streams:
             if size > largest:
                 head = wire.HEAD.pack(largest << 8 | wire.DATA, 0, stream_id)
                 last = (size - 1) // largest * largest
+                data = memoryview(data)  # nothing is copied until all leaves
                 for start in range(0, last, largest):
                     out += (head, data[start : start + largest])
                 data = data[last:]

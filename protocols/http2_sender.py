@@ -88,12 +88,12 @@ class Http2Sender:
         return True
 
     def send_message(self, stream: Http2Stream, content: bytes) -> bool:
-        """Send a message of a WebSocket at once, if it is no more than a turn and nobody waits for one; tell whether.
+        """Send a message of a WebSocket at once, if it is no more than a burst and nobody waits for a turn; tell whether.
 
         One message between two flushes: if there are more, they are better put together.
         """
         machine, size = self.machine, len(content)
-        if self.full or self._unflushed or self._schedule.members or size > _TURN:
+        if self.full or self._unflushed or self._schedule.members or size > _BURST:
             return False
         if size >= machine.local_flow_control_window(stream.id):
             return False
