@@ -8,7 +8,8 @@ Invariants:
 - What a stream sends waits in the stream, bounded by its high mark; frames are taken out of the
   streams in turns, while the windows and the transport have room.
 - Everything said while a read is handled leaves in one write; what is said later leaves in one
-  write per loop turn.
+  write per loop turn, but for the first message that the only stream, a WebSocket, says to all that came in
+  a read: its client is likely to wait for just that.
 - A stream is in `_streams`, with its exchange, exactly as long as the machine lets us send on it. What leaves
   it has parted from the connection, so that an application which goes on sending reaches nobody, and
   the machine never raises.
@@ -102,6 +103,7 @@ class Http2Connection(asyncio.Protocol):
         self._early_priorities = EarlyPriorities()
         self._starting: list[Http2Stream] = []
         self._reading = False
+        self._unanswered = False  # whether nothing has left at once since the last read
         self._flush_scheduled = False
         self._paused = False
         self._stalls = Http2Stalls(worker, self, self._sender, self._streams, self._answered)
@@ -121,7 +123,7 @@ class Http2Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take a turn's worth of what the client sent, start the applications for it, send what they said."""
-        self._reading = True
+        self._reading = self._unanswered = True
         try:
             for event in self._machine.receive(data):
                 self._handlers[type(event)](event)
@@ -281,7 +283,12 @@ class Http2Connection(asyncio.Protocol):
         """Send a message of a WebSocket, if it need not wait for anything; tell whether it was sent."""
         if not self._sender.send_message(stream, content):
             return False
-        self._flush_soon()
+        alone = len(self._streams) == 1 and not stream.owed
+        if self._unanswered and alone and not (self._reading or self._flush_scheduled):
+            self._unanswered = False
+            self._flush()
+        else:
+            self._flush_soon()
         return True
 
     def send_end(self, stream: Http2Stream) -> None:
