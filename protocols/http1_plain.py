@@ -8,7 +8,7 @@ Invariants:
 - What is read here, `http1_head.read_head` reads likewise; what is written here says what h11 would
   say. Property-based tests hold the two against each other.
 - A field line is checked once per connection: those that a client repeats are remembered, within a
-  bound, and never for another client.
+  bound, and never for another client. Those that its heads begin with are not even cut into lines.
 """
 
 import re
@@ -45,12 +45,14 @@ _WITHOUT_CONTENT: Final = frozenset((204, 304))  # RFC 9112, 6.3
 class PlainHeads:
     """Reads the plain heads of one connection."""
 
-    __slots__ = ("_host", "_host_line", "_known", "_last", "_said")
+    __slots__ = ("_began_with", "_beginning", "_host", "_host_line", "_known", "_last", "_said")
 
     def __init__(self) -> None:
         self._known: dict[bytes, Field] = {}
         self._host_line = b""
         self._host: Field = (b"host", b"")
+        self._beginning = b""  # field lines that the last heads began with, one Host among them
+        self._began_with: Fields = []
         self._last = b""  # a head without content; many a client says the same again and again
         self._said: tuple[str, bytes, bytes, Fields]
 
@@ -63,19 +65,16 @@ class PlainHeads:
         """
         if raw == self._last:
             return _bare_request(*self._said)
-        lines = raw.split(b"\n")
-        if lines.pop() or lines.pop() != b"\r" or not lines:
+        line, _, section = raw.partition(b"\n")
+        parts = _REQUEST_LINE.fullmatch(line)
+        said = self._read_section(section) if parts is not None else None
+        if parts is None or said is None:
             return None
-        parts = _REQUEST_LINE.fullmatch(lines.pop(0))
-        if parts is None or len(lines) > max_fields:
-            return None
-        fields: Fields = []
-        framed = self._read_lines(lines, fields)
         name, target = parts.groups()
         method = _METHODS.get(name)
-        if framed is None or method is None:
+        fields, (length, keep_alive) = said
+        if method is None or len(fields) > max_fields:
             return None
-        length, keep_alive = framed
         path, _, query = target.partition(b"?")
         if length or not keep_alive:
             content = PlainContent(length) if length else NO_CONTENT
@@ -86,37 +85,64 @@ class PlainHeads:
             self._last, self._said = raw, (method, path, query, fields)
         return _bare_request(method, path, query, fields)
 
-    def _read_lines(self, lines: list[bytes], fields: Fields) -> tuple[int, bool] | None:
-        """Add fields; return the length of the content in bytes, and whether another request may follow.
+    def _read_section(self, section: bytes) -> tuple[Fields, tuple[int, bool]] | None:
+        """Return fields, the length of the content in bytes, and whether another request may follow.
 
         None if a line is not plain, or all of them together.
         """
-        known, host_line = self._known, self._host_line
-        framing: Fields = []
+        if section.startswith(self._beginning):
+            lines = section[len(self._beginning) :].split(b"\n")
+            fields = self._began_with.copy()
+        else:
+            lines = section.split(b"\n")
+            fields = []
+        begun = len(fields)
+        if lines.pop() or not lines or lines.pop() != b"\r":
+            return None
+        known = self._known
+        new: list[int] = []  # places of lines
+        framing = [self._host] if begun else []
         for line in lines:
             field = known.get(line)
             if field is None:
-                field = self._host if line == host_line else self._learn(line)
-                if field is None:
-                    return None
+                if line == self._host_line:
+                    field = self._host
+                else:
+                    field = self._learn(line)
+                    if field is None:
+                        return None
+                    new.append(len(fields))
                 if field[0] in _FRAMING:
                     framing.append(field)
             fields.append(field)
-        return _ONLY_HOST if framing == [self._host] else _read_framing(framing)
+        framed = _ONLY_HOST if framing == [self._host] else _read_framing(framing)
+        if framed is None:
+            return None
+        if new and new[0] > begun:  # more lines came again than are remembered, or others
+            repeated = b"".join([line + b"\n" for line in lines[: new[0] - begun]])
+            self._begin_with(self._beginning + repeated if begun else repeated, fields[: new[0]])
+        return fields, framed
+
+    def _begin_with(self, beginning: bytes, fields: Fields) -> None:
+        """Remember what heads begin with, if Host is there: what follows is then held against it."""
+        if self._host in fields:
+            self._beginning, self._began_with = beginning, fields
 
     def _learn(self, line: bytes) -> Field | None:
         """Check a field line that is new on this connection; None if it is for h11."""
         parts = _FIELD_LINE.fullmatch(line)
         if parts is None:
             return None
-        name = parts[1].lower()
-        field = (name, parts[2].strip(b" \t"))
+        name, value = parts.groups()
+        name = name.lower()
+        field = (name, value.strip(b" \t"))
         if name in _FRAMING:
             if name == b"host":
                 if not AUTHORITY.fullmatch(field[1]):
                     return None
                 self._host_line, self._host = line, field
-            return field
+            if name != b"connection" or field[1].lower() != b"keep-alive":  # which goes without saying
+                return field
         if name in _ODD:
             return None
         if len(line) <= _MAX_KNOWN_LENGTH:

@@ -97,6 +97,39 @@ def test_what_the_plain_lane_reads_the_reference_reads_alike(raws: list[bytes]) 
 
 
 @given(
+    st.lists(OTHER_LINES, max_size=3), st.lists(st.tuples(st.integers(0, 5), LINES), min_size=2, max_size=6)
+)
+def test_heads_that_begin_alike_are_read_as_if_each_were_the_first(
+    usual: list[bytes], ends: list[tuple[int, list[bytes]]]
+) -> None:
+    heads = PlainHeads()
+    beginning = [b"Host: a", *usual, b"Connection: keep-alive"]
+    for alike, lines in [*ends, *ends]:
+        raw = b"\r\n".join([b"GET /x HTTP/1.1", *beginning[:alike], *lines, b"", b""])
+        plain, alone = heads.read(raw, MAX_FIELDS), PlainHeads().read(raw, MAX_FIELDS)
+        assert (plain and head_of(plain)) == (alone and head_of(alone))
+        if plain is not None:
+            assert_read_alike(plain, raw)
+
+
+def test_what_heads_began_with_is_no_excuse_for_another_host() -> None:
+    heads = PlainHeads()
+    head = b"GET /%d HTTP/1.1\r\nHost: a\r\nCookie: b\r\nx-id: %d\r\n%b\r\n"
+    for number in range(4):  # it begins alike from the third on
+        request = heads.read(head % (number, number, b""), 3)
+        assert request is not None
+        assert request.fields == [(b"host", b"a"), (b"cookie", b"b"), (b"x-id", b"%d" % number)]
+        request.fields.clear()
+    assert heads._beginning == b"Host: a\r\nCookie: b\r\n"
+    assert heads.read(head % (5, 5, b"Host: a\r\n"), 4) is None
+    assert heads.read(head % (6, 6, b"Host: c\r\n"), 4) is None
+    assert heads.read(head % (7, 7, b"x: y\r\n"), 3) is None
+    elsewhere = heads.read(b"GET / HTTP/1.1\r\nHost: d\r\nCookie: b\r\n\r\n", 3)
+    assert elsewhere is not None
+    assert elsewhere.fields == [(b"host", b"d"), (b"cookie", b"b")]
+
+
+@given(
     st.lists(st.binary(max_size=80).map(lambda data: b"GET / HTTP/1.1\r\nHost: a\r\n" + data + b"\r\n\r\n"))
 )
 def test_no_bytes_in_a_head_are_read_in_two_ways(raws: list[bytes]) -> None:
