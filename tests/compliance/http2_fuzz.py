@@ -15,11 +15,12 @@ from typing import Any
 from h2.errors import ErrorCodes
 
 from alphorn.core.errors import ConnectionFault
-from alphorn.protocols.http2_events import Machine
+from alphorn.protocols.http2_events import Event, Machine
 from alphorn.protocols.http2_fast_machine import Http2FastMachine
 from alphorn.protocols.http2_limits import MAX_CLOSED_STREAMS
 from alphorn.protocols.http2_machine import Http2Machine
 from support.frames import PREFACE, Frame, Goaway
+from support.http2_events import merged
 from support.http2_memory import MemoryConnection, memory_connection
 from support.http2_whims import NARROW, SMALL, Judge, app, take_steps, undated
 
@@ -91,10 +92,10 @@ async def check(data: bytes, seed: int) -> None:
     assert said[0] == said[1]
 
 
-def verdict(pieces: Sequence[bytes], settings: dict[str, Any]) -> list[Any]:
+def verdict(pieces: Sequence[bytes], settings: dict[str, Any]) -> tuple[list[Event], int | None]:
     """Return what is read of the bytes alone: events, and the fault that ends them."""
     machine = MemoryConnection(app, **settings).server._machine
-    read: list[Any] = []
+    read: list[Event] = []
     try:
         for piece in pieces:
             read += machine.receive(piece)
@@ -105,8 +106,8 @@ def verdict(pieces: Sequence[bytes], settings: dict[str, Any]) -> list[Any]:
             assert parts <= MAX_FRAME
             assert closed <= MAX_CLOSED_STREAMS
     except ConnectionFault as fault:
-        read.append(fault.code)
-    return read
+        return merged(read), fault.code
+    return merged(read), None
 
 
 def kept_by(machine: Machine) -> tuple[int, int, int]:

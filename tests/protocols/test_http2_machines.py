@@ -57,6 +57,7 @@ from support.frames import (
     WindowUpdate,
     priority_update,
 )
+from support.http2_events import merged
 from support.wire import Wire
 
 EXAMPLES = int(os.environ.get("ALPHORN_FUZZ_EXAMPLES", "500"))
@@ -162,24 +163,6 @@ def _is_interim(event: events.Event) -> bool:
     )
 
 
-def _merged(heard: list[events.Event]) -> list[events.Event]:
-    """Put content together that comes on one stream with nothing between."""
-    merged: list[events.Event] = []
-    for event in heard:
-        before = merged[-1] if merged else None
-        if (
-            isinstance(event, events.DataReceived)
-            and isinstance(before, events.DataReceived)
-            and before.stream_id == event.stream_id
-            and not before.ended
-        ):
-            data, size = before.data + event.data, before.size + event.size
-            merged[-1] = events.DataReceived(event.stream_id, data, size, event.ended)
-        else:
-            merged.append(event)
-    return merged
-
-
 class Both:
     """Both machines, and what a connection would know of the streams.
 
@@ -217,7 +200,7 @@ class Both:
             (expected, verdict), (got, our_verdict) = [side.hear(data[start:end]) for side in self.sides]
             if any(map(_is_interim, got)):  # the first row of the table
                 reject()
-            assert _merged(got) == _merged(expected)
+            assert merged(got) == merged(expected)
             assert our_verdict == verdict
             for event in got:
                 self._know(event)
