@@ -5,15 +5,9 @@ import asyncio
 from alphorn.core.asgi import Receive, Scope, Send
 from support.frames import PREFACE, Data, Headers, Settings
 from support.http2_memory import MemoryConnection, memory_connection, turns
+from support.http2_requests import EXTENDED
 
-CONNECT = [
-    (b":method", b"CONNECT"),
-    (b":protocol", b"websocket"),
-    (b":scheme", b"http"),
-    (b":authority", b"localhost"),
-    (b":path", b"/"),
-    (b"sec-websocket-version", b"13"),
-]
+CONNECT = [*EXTENDED, (b"sec-websocket-version", b"13")]
 HELLO = b"\x81\x85\x00\x00\x00\x00hello"  # a text with a mask of zeros
 ANSWER_BYTES = 9 + 2 + 5  # the heads of two frames, and what is in them
 
