@@ -17,7 +17,7 @@ demo: $(VENV)/.installed  ## serve the demonstration on https://localhost:8443
 test: $(VENV)/.installed $(VENV)/.test-tools  ## run the tests, on the wheel that would be shipped
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
-coverage: $(VENV)/.installed $(VENV)/.test-tools  ## the same, with branch coverage and its floor
+coverage: $(VENV)/.installed $(VENV)/.test-tools  ## the same, with coverage and its floor (PYTEST_OPTIONS=--cov-branch: that of branches, half as long again)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)
 
 compiled: $(VENV)/.installed $(VENV)/.test-tools  ## build the compiled variant (docs/compiled.md), and run on it what concerns it

@@ -11,11 +11,11 @@ import pytest
 from alphorn.core.errors import Disconnected
 from support.carrier import HTTP1_CLEAR, HTTP2_CLEAR, HTTP2_TLS
 from support.conversation import Begin, complaints, settled
-from support.door import until
 from support.frames import ANY, POST, Data, Headers, RstStream
 from support.http1_client import Http1Client
 from support.serving import Connect, Serve
 from support.steered_app import Call, SteeredApp
+from support.waiting import until
 
 over_http2 = pytest.mark.parametrize("carrier", [HTTP2_CLEAR, HTTP2_TLS], ids=str)
 

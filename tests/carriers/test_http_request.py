@@ -8,9 +8,9 @@ import pytest
 from alphorn.core.asgi import Scope, Send
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, Carrier
 from support.conversation import Begin, settled
-from support.door import until
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp
+from support.waiting import until
 
 over_http1 = pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP1_TLS], ids=str)
 

@@ -20,8 +20,7 @@ from alphorn.core.dispatch import Dispatcher
 from alphorn.core.errors import Disconnected, UnexpectedMessage
 from alphorn.core.worker import make_limits
 from support.conversation import complaints
-from support.door import until
-from support.waiting import within
+from support.waiting import until, within
 
 Body = Callable[["FakeCall"], Awaitable[None]]
 

@@ -15,8 +15,8 @@ from alphorn.core.errors import Disconnected, UnexpectedMessage
 from alphorn.core.exchange import Waiters
 from alphorn.core.http import MOVES, State
 from support.conversation import settled
-from support.door import until
 from support.fake_stream import FakeStream, body, make_exchange, start
+from support.waiting import until
 
 DISCONNECT = {"type": "http.disconnect"}
 

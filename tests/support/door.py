@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, cast
 
@@ -14,14 +14,7 @@ from alphorn.core.worker import make_limits
 from alphorn.tls.acceptor import Acceptor, ContextFor, Handlers
 
 from .clock import ManualClock
-from .waiting import within
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something in the kernel or in the loop that nobody can await."""
-    async with within(what):
-        while not condition():  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.001)
+from .waiting import until
 
 
 class Echo(asyncio.Protocol):

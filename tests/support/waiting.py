@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 PATIENCE_SECONDS = 5.0
@@ -19,6 +19,13 @@ async def within(what: str, seconds: float = PATIENCE_SECONDS) -> AsyncIterator[
         if not timer.expired():
             raise
         raise AssertionError(f"waited {seconds:g} s for {what}") from None
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something in the kernel or in the loop that nobody can await."""
+    async with within(what):
+        while not condition():  # noqa: ASYNC110 - nothing here can be awaited
+            await asyncio.sleep(0.001)
 
 
 async def stays_pending(task: asyncio.Future[Any], seconds: float = 0.1) -> bool:

@@ -22,9 +22,9 @@ from alphorn.core.config import Config
 from alphorn.tls.arrival import HTTP2_PREFACE, Arrival, ClearArrival
 from alphorn.tls.context import ServerContext
 from support.certificates import Authority, Pair, authority
-from support.door import Door, open_door, until
+from support.door import Door, open_door
 from support.handshake import context_of
-from support.waiting import within
+from support.waiting import until, within
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 

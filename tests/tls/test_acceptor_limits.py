@@ -18,9 +18,8 @@ from alphorn.core.asgi import Receive, Scope, Send
 from alphorn.core.limits import Occupancy
 from support.certificates import Pair, authority
 from support.clock import ManualClock
-from support.door import until
 from support.steered_app import SteeredApp
-from support.waiting import within
+from support.waiting import until, within
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
