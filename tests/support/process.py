@@ -15,7 +15,7 @@ from typing import Self
 from .certificates import Pair
 from .engine import ENGINE
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 """How long a process may take to start, to say something or to end, on a busy machine."""
 
 
