@@ -73,6 +73,8 @@ class TrustedProxies:
         """
         if peer is None or self._everybody:
             return True
+        if not self._networks:  # as by default: an address need not be read to be nobody's
+            return False
         try:
             address = ipaddress.ip_address(peer[0])
         except ValueError:

@@ -28,10 +28,10 @@ from .introduction import Introduction
 
 __all__ = ["Acceptor", "ContextFor", "HandlerFactory", "Handlers"]
 
-BATCH = 8
-"""Connections accepted per wake-up: enough that a burst costs few of them, few enough that the
-connections there already wait no longer than about a millisecond. (nginx takes one, or all with
-`multi_accept`; asyncio up to its backlog.)"""
+BATCH = 4
+"""Connections accepted per wake-up: few enough that the connections there already wait no longer than
+about half a millisecond for what comes of them; one by one each would cost a sixth more. (nginx takes
+one, or all with `multi_accept`; asyncio up to its backlog.)"""
 
 
 class Acceptor:
