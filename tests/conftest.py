@@ -1,6 +1,7 @@
 """Fixtures every test may use: carriers, servers, clients, steered applications, tools, event loops."""
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -59,6 +60,12 @@ def pytest_asyncio_loop_factories(
     if wanted not in factories:
         raise pytest.UsageError(f"ALPHORN_TEST_LOOP={wanted}: choose {', '.join(factories)} or both")
     return {wanted: factories[wanted]}
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests out of every garbage collection, of which some tests ask for one or for many."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
