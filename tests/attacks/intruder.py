@@ -14,6 +14,7 @@ import hpack
 from h2.errors import ErrorCodes
 
 from support.frames import END_HEADERS, PREFACE, Frame, FramePeer, Settings
+from support.waiting import turns
 from support.wire import Ending, Wire
 
 from .attack import ENOUGH_SECONDS, FLOOD_SECONDS, Target, Undefended, after
@@ -102,7 +103,7 @@ class Intruder(ABC):
             if pause:
                 await asyncio.wait({listening}, timeout=pause)
             else:
-                await asyncio.sleep(0)
+                await turns(1)
             if listening.done():
                 return
 

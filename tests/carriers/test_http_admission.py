@@ -14,7 +14,7 @@ from support.conversation import settled
 from support.exchange import Client, ClientExchange
 from support.serving import Connect, Serve
 from support.steered_app import Call, SteeredApp
-from support.waiting import within
+from support.waiting import turns, within
 from support.websocket_client import open_websocket
 
 over_http1 = pytest.mark.parametrize("carrier", [HTTP1_CLEAR, HTTP1_TLS], ids=str)
@@ -243,7 +243,7 @@ async def test_what_still_waits_when_the_grace_is_over_is_refused(
     async with within("the server to stop"):
         while not stopping.done():
             clock.advance(1)
-            await asyncio.sleep(0)
+            await turns(1)
     assert len(app.calls) == 2
     assert not crowd.in_flight
 

@@ -30,6 +30,7 @@ from alphorn.protocols.http2 import Http2Connection
 from alphorn.protocols.observed import ObservedHttp1, ObservedHttp2
 from alphorn.protocols.websocket import open_handshake
 from support.engine import ENGINE
+from support.waiting import turns
 
 EAGER: Final = sys.version_info >= (3, 12)
 """Whether a task starts when it is made; else it takes a turn of the loop, which asyncio asks for itself."""
@@ -227,8 +228,7 @@ class Bench:
 
     async def _rest(self) -> None:
         """Let everything that was put off happen, and see that no other task is there."""
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await turns(10)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -15,7 +15,7 @@ from support.frames import ANY, POST, Data, Headers, RstStream
 from support.http1_client import Http1Client
 from support.serving import Connect, Serve
 from support.steered_app import Call, SteeredApp
-from support.waiting import until
+from support.waiting import turns, until
 
 over_http2 = pytest.mark.parametrize("carrier", [HTTP2_CLEAR, HTTP2_TLS], ids=str)
 
@@ -199,9 +199,9 @@ async def test_after_the_response_the_client_may_leave(
     assert complaints(caplog) == []
 
 
-@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("count", range(8))
 async def test_a_client_that_leaves_at_any_moment_of_its_answer_is_forgotten(
-    begin: Begin, serve: Serve, turns: int
+    begin: Begin, serve: Serve, count: int
 ) -> None:
     """TLS hears of the end some turns of the loop before its protocol, which may have changed meanwhile."""
     client, exchange, call = await begin()
@@ -209,8 +209,7 @@ async def test_a_client_that_leaves_at_any_moment_of_its_answer_is_forgotten(
     await exchange.wait_closed()
     _, _, call = await begin.on(client)
     client.close()
-    for _ in range(turns):
-        await asyncio.sleep(0)
+    await turns(count)
     call.finish()
 
     running: Any = serve.servers[0]._running

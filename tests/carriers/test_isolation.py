@@ -18,6 +18,7 @@ from support.exchange import Client, ClientExchange
 from support.http2_client import Http2Client
 from support.serving import Connect, Serve
 from support.steered_app import accept_lifespan
+from support.waiting import turns
 from support.websocket_client import Close, open_websocket
 
 SECRET = "password=hunter2"
@@ -51,7 +52,7 @@ async def cancels_itself(_scope: Scope, _receive: Receive, _send: Send) -> None:
     task = asyncio.current_task()
     assert task is not None
     task.cancel(SECRET)
-    await asyncio.sleep(0)
+    await turns(1)
 
 
 async def awaits_a_cancelled_task(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -131,7 +132,7 @@ async def endless() -> AsyncIterator[int]:
         while True:
             yield 1
     finally:
-        await asyncio.sleep(0)
+        await turns(1)
 
 
 async def leaves_tasks_behind(_scope: Scope, receive: Receive, _send: Send) -> NoReturn:
@@ -267,7 +268,7 @@ async def test_a_fault_in_a_request_is_a_500_that_says_nothing_and_the_neighbour
     assert len(lines) == 1
     assert SECRET not in lines[0]
     gc.collect()
-    await asyncio.sleep(0)
+    await turns(1)
     assert unhandled == []
 
 
@@ -311,7 +312,7 @@ async def test_a_fault_in_a_websocket_says_nothing_and_the_neighbour_goes_on(
     assert len(lines) == 1
     assert SECRET not in lines[0]
     gc.collect()
-    await asyncio.sleep(0)
+    await turns(1)
     assert unhandled == []
 
 

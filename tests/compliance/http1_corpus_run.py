@@ -11,7 +11,7 @@ from alphorn import Config, Server
 from alphorn.core.asgi import Receive, Scope, Send
 from support.engine import ENGINE
 from support.steered_app import accept_lifespan
-from support.waiting import within
+from support.waiting import turns, within
 from support.wire import Ending, Wire
 
 from . import http1_corpus_content, http1_corpus_flow, http1_corpus_head, http1_corpus_target
@@ -159,8 +159,7 @@ async def _converse(
     with contextlib.suppress(ConnectionError):  # refused and gone before all was said
         for piece in pieces:
             await wire.write(piece)
-            for _ in range(2):  # so that the server, in the same loop, reads each piece for itself
-                await asyncio.sleep(0)
+            await turns(2)  # so that the server, in the same loop, reads each piece for itself
         if case.eof:
             await wire.write_eof()
     return await _read(wire, lambda received: not case.closes and len(_parse(received, methods)[0]) == count)

@@ -16,6 +16,7 @@ import h11
 
 from alphorn.core.asgi import Receive, Scope, Send
 from support.http1_peer import Http1Peer
+from support.waiting import turns
 
 from .fuzzing import Fuzzer, kept, pieces_of
 from .http1_corpus_run import CASES, SETTINGS
@@ -96,13 +97,13 @@ class Whims:
     async def _answer(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"x" * self._chance.choice((0, 1, 100_000))})
-        await asyncio.sleep(0)
+        await turns(1)
 
     async def _stream(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self._chance.choice((200, 204, 304, 500))})
         for _ in range(self._chance.randint(0, 3)):
             await send({"type": "http.response.body", "body": b"x" * 40_000, "more_body": True})
-            await asyncio.sleep(0)
+            await turns(1)
         await send({"type": "http.response.body"})
 
     async def _trail(self, send: Send) -> None:
@@ -174,7 +175,7 @@ async def check(data: bytes, seed: int) -> None:
     for piece in pieces_of(chance, data):
         peer.sends(piece)
         if chance.random() < 0.3:
-            await asyncio.sleep(0)
+            await turns(1)
         if not diligent and chance.random() < 0.1:
             chance.choice(whims)()
     await peer.settle()

@@ -1,5 +1,6 @@
 """What a line of the access log says: every atom, JSON, and what never gets into a line."""
 
+import functools
 import json
 import time
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphorn.core.access_format import DEFAULT, compile_format, has_time, json_format
+from alphorn.core.access_format import DEFAULT, Describe, compile_format, has_time, json_format
 from alphorn.core.asgi import Scope
 from alphorn.core.errors import ConfigError
 from alphorn.core.outcome import Outcome
@@ -43,13 +44,23 @@ def unix_time_at(moment: float) -> float:
     return 1763798057.1239 + moment
 
 
+@functools.cache
+def in_lines(text: str) -> Describe:
+    return compile_format(text, unix_time_at)
+
+
+@functools.cache
+def in_json() -> Describe:
+    return json_format(unix_time_at)
+
+
 def line(text: str, outcome: Outcome = OUTCOME) -> str:
-    (made,) = compile_format(text, unix_time_at)([outcome])
+    (made,) = in_lines(text)([outcome])
     return made
 
 
 def json_line(outcome: Outcome) -> str:
-    (made,) = json_format(unix_time_at)([outcome])
+    (made,) = in_json()([outcome])
     return made
 
 
@@ -218,8 +229,8 @@ def test_no_scope_keeps_a_line_from_being_one_line_of_printable_text(
         OUTCOME._replace(scope=SCOPE | {"raw_path": path, "headers": [(b"user-agent", agent)]}),
         UNREAD,
     ]
-    lines = compile_format(EVERYTHING, unix_time_at)(outcomes)
-    objects = json_format(unix_time_at)(outcomes)
+    lines = in_lines(EVERYTHING)(outcomes)
+    objects = in_json()(outcomes)
     assert all(text.isascii() and text.isprintable() for text in lines + objects)
     assert all(len(json.loads(text)) == 19 for text in objects)
     assert lines == [line(EVERYTHING, outcome) for outcome in outcomes], "whatever its neighbours are"

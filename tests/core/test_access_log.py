@@ -1,6 +1,5 @@
 """When lines of the access log are written, and that none is forgotten."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from alphorn.core.config import Config
 from alphorn.core.log import flush_logs
 from alphorn.core.outcome import Outcome
 from support.clock import ManualClock
-from support.waiting import within
+from support.waiting import until
 
 
 @pytest.fixture
@@ -51,9 +50,7 @@ async def test_few_lines_are_written_soon(file: Path) -> None:
     with logging_to(file) as log:
         for status in (200, 404):
             log.observe(outcome(status))
-            async with within("the line"):
-                while status not in statuses(file):  # noqa: ASYNC110 - a file tells nobody
-                    await asyncio.sleep(0.001)
+            await until(lambda: statuses(file)[-1:] == [status], "the line")  # noqa: B023 - it is awaited here
         assert statuses(file) == [200, 404]
 
 

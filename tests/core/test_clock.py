@@ -9,7 +9,7 @@ import pytest
 
 from alphorn.core.clock import NEVER, TICK_SECONDS, Clock
 from support.clock import ManualClock
-from support.waiting import within
+from support.waiting import turns, within
 
 
 class Alarm:
@@ -157,9 +157,9 @@ async def test_a_test_brings_a_timeout_about(clock: ManualClock) -> None:
             await asyncio.Event().wait()
 
     waiting = asyncio.ensure_future(wait())
-    await asyncio.sleep(0)
+    await turns(1)
     clock.advance(29)
-    await asyncio.sleep(0)
+    await turns(1)
     assert not waiting.done()
     clock.advance(100)
     with pytest.raises(TimeoutError):

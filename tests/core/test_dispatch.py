@@ -20,7 +20,7 @@ from alphorn.core.dispatch import Dispatcher
 from alphorn.core.errors import Disconnected, UnexpectedMessage
 from alphorn.core.worker import make_limits
 from support.conversation import complaints
-from support.waiting import until, within
+from support.waiting import turns, until, within
 
 Body = Callable[["FakeCall"], Awaitable[None]]
 
@@ -108,7 +108,7 @@ async def test_the_application_sees_a_task_of_its_own() -> None:
 
     async def body(_call: FakeCall) -> None:
         seen.append(asyncio.current_task())
-        await asyncio.sleep(0)
+        await turns(1)
         seen.append(asyncio.current_task())
 
     await run(body)
@@ -126,11 +126,11 @@ async def test_running_calls_are_counted_until_they_end() -> None:
     dispatcher = dispatcher_of(*calls)
     for call in calls:
         dispatcher.start(call)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await turns(1)
+    await turns(1)
     assert (dispatcher.running, dispatcher.started) == (calls[:2], 3)
     idle = asyncio.ensure_future(dispatcher.wait_idle())
-    await asyncio.sleep(0)
+    await turns(1)
     assert not idle.done()
     gate.set()
     async with within("the dispatcher to be idle"):
@@ -155,7 +155,7 @@ async def test_what_one_call_sets_in_its_context_no_other_sees() -> None:
     async def body(call: FakeCall) -> None:
         seen.append(variable.get())
         variable.set(f"set by {call.scope['path']}")
-        await asyncio.sleep(0)
+        await turns(1)
         seen.append(variable.get())
 
     calls = [FakeCall(body) for _ in range(3)]
@@ -415,7 +415,7 @@ async def test_cancelled_calls_are_finished_with_their_cancellation(caplog: pyte
     dispatcher = dispatcher_of(*calls)
     for call in calls:
         dispatcher.start(call)
-    await asyncio.sleep(0)
+    await turns(1)
     dispatcher.cancel()
     async with within("the cancelled to end"):
         await dispatcher.wait_idle()
@@ -437,7 +437,7 @@ async def test_a_cancelled_call_may_clean_up_and_one_that_does_not_listen_stays_
     call = FakeCall(stubborn)
     dispatcher = dispatcher_of(call)
     dispatcher.start(call)
-    await asyncio.sleep(0)
+    await turns(1)
     dispatcher.cancel()
     async with within("the application to notice"):
         await cleaned.wait()
@@ -458,7 +458,7 @@ async def test_some_calls_can_be_chosen_for_cancellation() -> None:
     dispatcher = dispatcher_of(chosen, spared)
     dispatcher.start(chosen)
     dispatcher.start(spared)
-    await asyncio.sleep(0)
+    await turns(1)
     dispatcher.cancel(lambda call: call is chosen)
     gate.set()
     async with within("both to end"):

@@ -13,9 +13,8 @@ from alphorn.core.config import Config
 from alphorn.core.drain import Report, drain
 from alphorn.core.worker import Worker
 from support.clock import ManualClock
-from support.conversation import TURNS
 from support.steered_app import SteeredApp
-from support.waiting import within
+from support.waiting import turns, within
 
 GRACE = 10.0
 
@@ -78,11 +77,6 @@ async def draining(worker: Worker) -> "asyncio.Task[bool]":
     task = asyncio.ensure_future(drain(worker, GRACE))
     await turns()
     return task
-
-
-async def turns() -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
 
 
 async def test_a_worker_with_nothing_under_way_is_done_at_once(worker: Worker) -> None:

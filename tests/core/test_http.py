@@ -16,7 +16,7 @@ from alphorn.core.exchange import Waiters
 from alphorn.core.http import MOVES, State
 from support.conversation import settled
 from support.fake_stream import FakeStream, body, make_exchange, start
-from support.waiting import until
+from support.waiting import turns, until
 
 DISCONNECT = {"type": "http.disconnect"}
 
@@ -56,7 +56,7 @@ async def in_state(state: State, file: io.BufferedReader) -> Any:
         await exchange.send(message)
     if state is State.FILE:
         sending = asyncio.ensure_future(exchange.send(legal("http.response.zerocopysend", file)))
-        await asyncio.sleep(0)
+        await turns(1)
     assert exchange._state is state
     yield exchange, stream
     if sending is not None:
@@ -341,7 +341,7 @@ async def test_a_file_whose_last_piece_waits_for_room_does_not_begin_an_ended_re
 async def test_a_cancelled_waiter_leaves_its_neighbours_waiting() -> None:
     waiters = Waiters()
     first, second = (asyncio.ensure_future(waiters.wait()) for _ in range(2))
-    await asyncio.sleep(0)
+    await turns(1)
     first.cancel()
     await asyncio.wait([first])
     assert not second.done()

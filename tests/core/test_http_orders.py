@@ -12,7 +12,7 @@ from alphorn.core.asgi import Message
 from alphorn.core.errors import Disconnected, UnexpectedMessage
 from alphorn.core.exchange import CLOSED, Waiters
 from support.fake_stream import FakeStream, body, make_exchange, start
-from support.waiting import within
+from support.waiting import turns, within
 
 
 class Play:
@@ -189,7 +189,7 @@ async def test_any_order_of_events_leaves_no_task_and_no_waiter_behind(
     play.stream.writable = not full
     for name, *arguments in events:
         if name == "turn":
-            await asyncio.sleep(0)
+            await turns(1)
         else:
             getattr(play, name)(*arguments)
     await play.close(lost_first=lost_first)

@@ -14,7 +14,7 @@ from alphorn.core.errors import StartupFailed, UnexpectedMessage
 from alphorn.core.lifespan import Lifespan
 from support.clock import ManualClock
 from support.steered_app import Call, SteeredApp, accept_lifespan
-from support.waiting import within
+from support.waiting import turns, within
 
 Make = Callable[..., Lifespan]
 
@@ -84,7 +84,7 @@ async def test_a_startup_may_take_for_ever_defect_5(make: Make, clock: ManualClo
     call = await app.next_call()
     await call.receive()
     clock.advance(3600)
-    await asyncio.sleep(0)
+    await turns(1)
     assert not starting.done()
     await call.send({"type": "lifespan.startup.complete"})
     await starting
@@ -102,7 +102,7 @@ async def test_what_the_application_does_after_its_last_answer_is_waited_for(mak
     stopping = asyncio.ensure_future(lifespan.shutdown())
     await call.receive()
     await call.send({"type": "lifespan.shutdown.complete"})
-    await asyncio.sleep(0)
+    await turns(1)
     assert not stopping.done()
     call.finish()
     await stopping
@@ -225,7 +225,7 @@ async def test_an_application_that_refuses_may_clean_up(make: Make) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed"})
-        await asyncio.sleep(0.01)
+        await turns()
         cleaned.set()
         await receive()
 
@@ -278,7 +278,7 @@ async def test_a_lifespan_that_dies_in_between_is_logged_at_once_and_fails_the_s
     await starting
     call.crash(RuntimeError("lost the database"))
     await call.cancelled_or_done()
-    await asyncio.sleep(0)
+    await turns(1)
     assert messages(caplog) == ["exception in the application's lifespan"]
     await lifespan.shutdown()
     assert lifespan.failed
@@ -291,7 +291,7 @@ async def test_a_lifespan_that_returns_in_between_has_nothing_to_shut_down(make:
 
     lifespan = make(app)
     await lifespan.startup()
-    await asyncio.sleep(0)
+    await turns(1)
     await lifespan.shutdown()
     assert not lifespan.failed
 
@@ -410,7 +410,7 @@ async def test_a_shutdown_that_takes_too_long_is_cancelled_and_has_failed(
     if answered:
         await call.send({"type": "lifespan.shutdown.complete"})
     clock.advance(7)
-    await asyncio.sleep(0)
+    await turns(1)
     assert not stopping.done()
     clock.advance(0.5)
     assert await call.cancelled_or_done() == "cancelled"
@@ -428,7 +428,7 @@ async def test_a_shutdown_may_take_any_time_where_the_operator_says_so(
     lifespan = make(app, shutdown_timeout=0.0)
     call, stopping = await begin_shutdown(app, lifespan)
     clock.advance(86400)
-    await asyncio.sleep(0)
+    await turns(1)
     await call.send({"type": "lifespan.shutdown.complete"})
     call.finish()
     await stopping

@@ -18,7 +18,7 @@ from alphorn.core.websocket import MOVES, State, WebSocketExchange
 from alphorn.core.worker import Worker
 from alphorn.protocols.websocket import open_handshake
 from support.clock import ManualClock
-from support.waiting import within
+from support.waiting import turns, within
 from support.websocket_client import frame
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -136,7 +136,7 @@ async def test_the_pings_of_one_read_are_answered_in_turns() -> None:
     assert 0 < answered[0] <= 100
     assert not scene.stream.credit
     while answered[-1] < PINGS:
-        await asyncio.sleep(0)
+        await turns(1)
         answered.append(len(scene.frames))
     assert len(answered) > PINGS / 100
     assert scene.stream.credit == scene.fed
@@ -383,7 +383,7 @@ async def test_a_client_that_neither_reads_nor_writes_is_given_up() -> None:
     scene = await opened(ws_ping_interval=20, ws_ping_timeout=10)
     scene.stream.writable = False
     sending = asyncio.ensure_future(scene.exchange.send({"type": "websocket.send", "bytes": bytes(10)}))
-    await asyncio.sleep(0)
+    await turns(1)
     scene.clock.advance(30)
 
     with pytest.raises(OSError, match="gone"):
@@ -503,8 +503,7 @@ class Play:
             self.surround(name, argument)
         elif not self.scene.stream.over:
             self.hear(name, argument)
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await turns(3)
 
     def act(self, name: str, argument: Any) -> None:
         """Let the application do something."""

@@ -15,6 +15,7 @@ import pytest
 from alphorn.core.asgi import Message
 from alphorn.core.errors import Disconnected
 from alphorn.core.wsgi import THREADS, WsgiApplication
+from support.waiting import turns
 from support.wsgi_wire import PATIENCE_SECONDS, PLAIN, Blocks, Wire, answer, happens, http_scope, serve
 
 # --- The response
@@ -64,7 +65,7 @@ async def test_the_next_block_is_asked_for_when_the_last_has_been_taken() -> Non
 
     class SlowWire(Wire):
         async def send(self, message: Message) -> None:
-            await asyncio.sleep(0)
+            await turns(1)
             taken.append(len(made))
             await super().send(message)
 

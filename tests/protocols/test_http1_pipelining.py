@@ -12,6 +12,7 @@ from alphorn.core.asgi import Receive, Scope, Send
 from compliance.http1_corpus import Case, target
 from compliance.http1_corpus_run import CASES, SETTINGS
 from support.http1_peer import Http1Peer
+from support.waiting import turns
 
 GET = target(b"/")
 VARIABLE = re.compile(rb"HTTP/1.1 100 Continue\r\n\r\n|date: [^\r]*\r\n")
@@ -66,7 +67,7 @@ def held_conversation(pieces: list[bytes]) -> tuple[list[object], bytes, bool]:
         peer = Http1Peer(app, **SETTINGS)
         for piece in pieces:
             peer.sends(piece)
-            await asyncio.sleep(0)
+            await turns(1)
         await peer.settle()
         ended = peer.transport.ended
         peer.half_closes()

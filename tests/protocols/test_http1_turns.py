@@ -1,10 +1,9 @@
 """Content in very many chunks is read in turns with others, and none of it is lost."""
 
-import asyncio
-
 from alphorn.core.asgi import Receive, Scope, Send
 from compliance.http1_corpus import chunked
 from support.http1_peer import Http1Peer
+from support.waiting import turns
 
 CHUNKS = 5000
 
@@ -61,6 +60,6 @@ async def test_pipelined_requests_of_several_reads_share_one_turn() -> None:
         peer.sends(request * 100)
     before, most = len(answered), 0
     while len(answered) < 1000:
-        await asyncio.sleep(0)
+        await turns(1)
         most, before = max(most, len(answered) - before), len(answered)
     assert most < 100

@@ -31,9 +31,10 @@ from support.frames import (
     WindowUpdate,
     priority_update,
 )
-from support.http2_memory import memory_connection, turns
+from support.http2_memory import memory_connection
 from support.http2_requests import EXTENDED, GOOD, MALFORMED, replacing
 from support.http2_whims import BEHAVIOURS, NARROW, SMALL, Judge, app, take_steps, undated
+from support.waiting import turns
 
 WINDOW = 65_535
 EXAMPLES = int(os.environ.get("ALPHORN_FUZZ_EXAMPLES", "300"))

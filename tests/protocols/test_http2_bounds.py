@@ -10,7 +10,8 @@ from alphorn.core.build import COMPILED
 from alphorn.protocols import http2_fast_streams
 from alphorn.protocols.http2_machine import Http2Machine
 from support.frames import GET, POST, PREFACE, Data, Frame, Headers, RstStream, Settings, WindowUpdate
-from support.http2_memory import MemoryConnection, memory_connection, turns
+from support.http2_memory import MemoryConnection, memory_connection
+from support.waiting import turns
 
 HIGH_MARK = 64 * 1024
 BURST = 64 * 1024

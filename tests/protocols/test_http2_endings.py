@@ -23,11 +23,10 @@ from support.frames import (
     Settings,
     WindowUpdate,
 )
-from support.http2_memory import turns
 from support.http2_requests import EXTENDED
 from support.serving import Connect, Serve
 from support.steered_app import Call, SteeredApp
-from support.waiting import within
+from support.waiting import turns, within
 
 clear = pytest.mark.parametrize("carrier", [HTTP2_CLEAR], ids=str)
 clear_and_tls = pytest.mark.parametrize("carrier", [HTTP2_CLEAR, HTTP2_TLS], ids=str)
@@ -55,7 +54,7 @@ async def keep_talking(peer: FramePeer) -> None:
     async with within("the server to cut the connection"):
         while True:
             await peer.sends(Ping())
-            await asyncio.sleep(0)
+            await turns(1)
 
 
 class Stopping:
@@ -154,7 +153,7 @@ async def test_what_a_client_says_after_goaway_does_not_destroy_what_it_has_to_r
     clock.advance(60)
     for _ in range(10):  # a close that did not wait for these would make the kernel reset the connection
         await peer.sends(Headers(3, GET, end_stream=True), Ping(), Settings({3: 1}), WindowUpdate(0, 1))
-        await asyncio.sleep(0)
+        await turns(1)
     await peer.expects(Goaway(1, ErrorCodes.NO_ERROR))
     await peer.expects_end()
     assert not app.called_again

@@ -30,7 +30,8 @@ from support.frames import (
     WindowUpdate,
     priority_update,
 )
-from support.http2_memory import MemoryConnection, memory_connection, turns
+from support.http2_memory import MemoryConnection, memory_connection
+from support.waiting import turns
 
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 MANY = 5000
@@ -371,7 +372,7 @@ async def test_a_client_that_acknowledges_every_small_message_goes_on() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(length // 40):
             await send({"type": "http.response.body", "body": b"message " * 5, "more_body": True})
-            await asyncio.sleep(0)
+            await turns(1)
         await send({"type": "http.response.body"})
 
     async with memory_connection(app, max_control_frames=50) as connection:

@@ -23,8 +23,9 @@ from support.frames import (
     Settings,
     WindowUpdate,
 )
-from support.http2_memory import MemoryConnection, memory_connection, turns
+from support.http2_memory import MemoryConnection, memory_connection
 from support.http2_requests import EXTENDED
+from support.waiting import turns
 
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 FRAME = bytes(16_384)

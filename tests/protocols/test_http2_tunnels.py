@@ -1,11 +1,10 @@
 """When messages of WebSockets over HTTP/2 (RFC 8441) leave: at once where a client waits, else together."""
 
-import asyncio
-
 from alphorn.core.asgi import Receive, Scope, Send
 from support.frames import PREFACE, Data, Headers, Settings
-from support.http2_memory import MemoryConnection, memory_connection, turns
+from support.http2_memory import MemoryConnection, memory_connection
 from support.http2_requests import EXTENDED
+from support.waiting import turns
 
 CONNECT = [*EXTENDED, (b"sec-websocket-version", b"13")]
 HELLO = b"\x81\x85\x00\x00\x00\x00hello"  # a text with a mask of zeros
@@ -31,7 +30,7 @@ async def test_the_answer_of_the_only_websocket_leaves_as_it_is_said() -> None:
         await opened(connection, 1)
         for _ in range(3):
             connection.sends(Data(1, HELLO))
-            await asyncio.sleep(0)  # in which the application has its turn
+            await turns(1)  # in which the application has its turn
             assert len(connection.transport.read()) == ANSWER_BYTES
         await turns()
         assert connection.transport.writes == 3

@@ -1,10 +1,9 @@
 """A read of very many frames is taken in turns, so that one client's flood is not everybody's wait."""
 
-import asyncio
-
 from alphorn.core.asgi import Receive, Scope, Send
 from support.frames import GET, PREFACE, Headers, Ping, RstStream, Settings
-from support.http2_memory import memory_connection, turns
+from support.http2_memory import memory_connection
+from support.waiting import turns
 
 PINGS = 500
 ANSWER_BYTES = 17  # of a PING: nine for the head of the frame, eight of its own
@@ -24,7 +23,7 @@ async def test_others_get_their_turn_before_the_frames_of_one_read_have_all_been
         assert 0 < answered[0] <= 100
         while answered[-1] < PINGS:
             assert not connection.transport.reading
-            await asyncio.sleep(0)
+            await turns(1)
             answered.append(len(connection.transport.written) // ANSWER_BYTES)
         assert connection.transport.reading
         assert len(answered) > PINGS / 100
@@ -80,7 +79,7 @@ async def test_the_applications_of_one_read_start_in_turns() -> None:
     async with memory_connection(answer) as connection:
         connection.sends(PREFACE, Settings())
         connection.sends(*[Headers(stream, GET, end_stream=True) for stream in range(1, 241, 2)])
-        await asyncio.sleep(0)  # the rest of them has been taken
+        await turns(1)  # the rest of them has been taken
         assert 0 < connection.worker.dispatcher.started <= 64
         await turns()
         assert connection.worker.dispatcher.started == 120

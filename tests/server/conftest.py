@@ -8,8 +8,9 @@ import pytest
 from support.conversation import Begin
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp
-from support.stopping import Stop, turns
+from support.stopping import Stop
 from support.talk import BeginTalk
+from support.waiting import turns
 
 
 @pytest.fixture

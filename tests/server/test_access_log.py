@@ -4,7 +4,6 @@ import http.client
 import json
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from alphorn.core.errors import ConfigError
 from alphorn.core.log import access_log, configure_logging
 from support.carrier import HTTP1_CLEAR, HTTP2_TLS, Carrier
 from support.logs import unconfigured
-from support.process import PATIENCE_SECONDS, ServerProcess
+from support.process import PATIENCE_SECONDS, ServerProcess, block_until
 from support.serving import DESCRIPTORS, Connect, Serve
 from support.steered_app import SteeredApp
 
@@ -62,10 +61,8 @@ def get(server: ServerProcess, *paths: str) -> None:
 
 def lines(path: Path, count: int) -> list[str]:
     """Wait for so many lines in a file and return them."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while len(found := path.read_text().splitlines() if path.exists() else []) < count:
-        assert time.monotonic() < end, f"{found} are not {count} lines"
-        time.sleep(0.01)
+    block_until(lambda: path.exists() and path.read_text().count("\n") >= count, f"{count} lines")
+    found = path.read_text().splitlines()
     assert len(found) == count, found
     return found
 

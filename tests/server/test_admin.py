@@ -17,7 +17,7 @@ from alphorn.core.sockets import parse_admin_bind
 from alphorn.core.status_page import status_page
 from support.process import ServerProcess
 from support.steered_app import accept_lifespan
-from support.waiting import within
+from support.waiting import turns, within
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,7 +150,7 @@ async def test_readiness_follows_the_application(path: str) -> None:
     await starting
     assert await ready() == (200, "ready\n")
     stopping = asyncio.create_task(server.stop())
-    await asyncio.sleep(0)
+    await turns(1)
     assert await ready() == (503, "draining\n")
     ended.set()
     await stopping

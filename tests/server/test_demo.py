@@ -13,7 +13,7 @@ from alphorn import demo_chat
 from alphorn.core.asgi import Message, Scope
 from alphorn.demo import FILES, PART_BYTES, Demo
 from support.serving import Connect, Serve
-from support.waiting import within
+from support.waiting import turns, within
 from support.websocket_client import WebSocketClient, open_websocket
 
 TLS = {"tls": {"tls_version": 0x0304, "cipher_suite": 0x1302}}
@@ -356,8 +356,7 @@ async def test_events_for_a_client_that_does_not_read_do_not_pile_up() -> None:
     await visit.next()
     visit.stop_reading()
     before = len(visit.sent)
-    for _ in range(100):
-        await asyncio.sleep(0)
+    await turns(100)
     assert len(visit.sent) == before
     visit.leave({"type": "http.disconnect"})
     await visit.end()
@@ -404,8 +403,7 @@ async def test_an_echo_reads_no_faster_than_its_client() -> None:
     visit.stop_reading()
     for _ in range(3):
         visit.give({"type": "http.request", "body": b"ho", "more_body": True})
-    for _ in range(10):
-        await asyncio.sleep(0)
+    await turns(10)
     assert visit.unread == 2
     visit.leave({"type": "http.disconnect"})
     await visit.end()

@@ -4,8 +4,7 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 
 from alphorn.ctl import command
 from support.operator import Metrics
-from support.process import PATIENCE_SECONDS, ServerProcess
+from support.process import ServerProcess
 
 APP = """\
 import asyncio
@@ -43,16 +42,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerPr
     monkeypatch.chdir(tmp_path)
     options = ("--workers", "2", "--lifespan", "off", "--admin-bind", ADMIN)
     with ServerProcess("workers_app:app", *options, folder=tmp_path, quiet=True) as server:
-        wait_until(lambda: metrics()("workers", state="ready") == 2, server)
+        server.wait_for("is ready", 2)
         yield server
-
-
-def wait_until(condition: Callable[[], bool], server: ServerProcess) -> None:
-    """Wait for something that happens in other processes, where there is nothing to wait on."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, server.log
-        time.sleep(0.02)
 
 
 def runs(pid: int) -> bool:
@@ -91,8 +82,9 @@ def test_the_sums_are_of_all_workers_and_do_not_fall_when_one_dies(server: Serve
     answered = ask(server)
     assert requests() == REQUESTS
     os.kill(next(iter(answered)), signal.SIGKILL)
-    wait_until(lambda: metrics()("worker_restarts_total") == 1, server)
-    wait_until(lambda: metrics()("workers", state="ready") == 2, server)
+    server.wait_for("is ready", 3)
+    assert metrics()("worker_restarts_total") == 1
+    assert metrics()("workers", state="ready") == 2
     assert requests() == REQUESTS
     ask(server)
     assert requests() == 2 * REQUESTS
@@ -103,7 +95,7 @@ def test_nothing_is_missing_of_workers_that_were_replaced(server: ServerProcess)
     ask(server)
     # From here on nobody asks for numbers, until those who have them are gone.
     assert ctl("reload") == "2 workers were replaced\n"
-    wait_until(lambda: not any(map(runs, pids)), server)
+    server.wait_until(lambda: not any(map(runs, pids)), "the old workers to be gone")
     assert requests() == REQUESTS
 
 
@@ -111,7 +103,7 @@ def test_gauges_are_of_each_worker(server: ServerProcess) -> None:
     now = metrics()
     assert [now("requests_in_flight", worker=number) for number in "12"] == [0, 0]
     assert now("workers_silent") == 0
-    wait_until(lambda: metrics()("event_loop_lag_seconds_count") > 0, server)
+    server.wait_until(lambda: metrics()("event_loop_lag_seconds_count") > 0, "a tick of the clock")
 
 
 def ctl(*arguments: str) -> str:

@@ -18,7 +18,7 @@ from alphorn.core.errors import ApplicationFailed, ConfigError
 from alphorn.workers import run
 from support.logs import unconfigured
 from support.steered_app import accept_lifespan
-from support.waiting import within
+from support.waiting import until
 
 HELLO = b"hello"
 
@@ -143,9 +143,7 @@ def test_an_application_that_raises_while_it_is_loaded_keeps_its_traceback(tmp_p
 async def test_serve_serves_until_it_is_cancelled() -> None:
     server = Server(hello, port=0)
     serving = asyncio.ensure_future(server.serve())
-    async with within("the server to listen"):
-        while not server.urls:  # noqa: ASYNC110 - an embedding program knows no other sign
-            await asyncio.sleep(0.001)
+    await until(lambda: server.urls, "the server to listen")  # an embedding program knows no other sign
     assert await fetch(server.urls[0]) == HELLO
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -162,8 +160,7 @@ def test_serve_works_in_a_thread_where_there_are_no_signals() -> None:
     async def main() -> None:
         server = Server(hello, port=0)
         serving = asyncio.ensure_future(server.serve())
-        while not server.urls:  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.001)
+        await until(lambda: server.urls, "the server to listen")
         urls.extend(server.urls)
         loop = asyncio.get_running_loop()
         finish.append(lambda: loop.call_soon_threadsafe(serving.cancel))

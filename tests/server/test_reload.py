@@ -4,7 +4,6 @@ import re
 import signal
 import socket
 import ssl
-import time
 from pathlib import Path
 
 import httpx
@@ -15,7 +14,7 @@ from websockets.sync.client import connect
 from alphorn import run
 from alphorn.core.errors import ConfigError
 from support.logs import unconfigured
-from support.process import PATIENCE_SECONDS, ServerProcess
+from support.process import ServerProcess
 
 pytest.importorskip("watchfiles")
 
@@ -124,10 +123,14 @@ def test_the_interpreter_of_the_next_one_is_there_before_the_change_and_gone_in_
 def children(server: ServerProcess, count: int) -> set[str]:
     """Wait until a process has so many children, and return them."""
     file = Path(f"/proc/{server.pid}/task/{server.pid}/children")
-    end = time.monotonic() + PATIENCE_SECONDS
-    while len(found := set(file.read_text().split())) != count:
-        assert time.monotonic() < end, f"{found} are not {count}"
-        time.sleep(0.01)
+    found: set[str] = set()
+
+    def are_there() -> bool:
+        found.clear()
+        found.update(file.read_text().split())
+        return len(found) == count
+
+    server.wait_until(are_there, f"{count} children")
     return found
 
 

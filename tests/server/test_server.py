@@ -14,10 +14,9 @@ from alphorn.core.errors import ConfigError, ShutdownFailed, StartupFailed
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP_CARRIERS
 from support.certificates import Pair
 from support.clock import ManualClock
-from support.conversation import TURNS
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp, accept_lifespan
-from support.waiting import stays_pending, within
+from support.waiting import stays_pending, turns, within
 from support.wire import Wire
 
 HELLO = b"hello"
@@ -40,11 +39,6 @@ async def unprepared(scope: Scope, receive: Receive, send: Send) -> None:
 async def fetch(url: str, path: str = "/") -> bytes:
     async with httpx.AsyncClient(trust_env=False) as client:
         return (await client.get(f"{url}{path}")).content
-
-
-async def turns() -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
 
 
 def free_port() -> int:

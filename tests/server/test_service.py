@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from typing import IO, Any
 import pytest
 
 from support.certificates import Pair
-from support.process import PATIENCE_SECONDS, ServerProcess
+from support.process import PATIENCE_SECONDS, ServerProcess, block_until
 
 APP = """
 import json, os
@@ -248,8 +247,7 @@ def test_the_next_main_process_is_known_and_alive(
         finally:
             os.kill(pid, signal.SIGTERM)
     told("STOPPING=1")
-    while (folder / "service.pid").exists():
-        time.sleep(0.05)
+    block_until(lambda: not (folder / "service.pid").exists(), "the number of the process to be gone")
 
 
 def test_a_next_main_process_that_does_not_start_leaves_the_number(folder: Path) -> None:

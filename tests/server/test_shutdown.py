@@ -13,9 +13,9 @@ from support.conversation import Begin, complaints
 from support.http2_client import Http2Client
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp, accept_lifespan
-from support.stopping import GRACE, Stop, ended, turns, until_disconnect
+from support.stopping import GRACE, Stop, ended, until_disconnect
 from support.talk import BeginTalk
-from support.waiting import stays_pending
+from support.waiting import stays_pending, turns
 from support.websocket_client import Close
 from support.wire import Ending
 

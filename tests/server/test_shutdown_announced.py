@@ -9,9 +9,9 @@ from support.clock import ManualClock
 from support.conversation import Begin
 from support.serving import Connect
 from support.steered_app import SteeredApp
-from support.stopping import GRACE, Stop, ended, turns, until_disconnect
+from support.stopping import GRACE, Stop, ended, until_disconnect
 from support.talk import BeginTalk
-from support.waiting import stays_pending, within
+from support.waiting import stays_pending, turns, within
 
 # --- --drain-delay
 

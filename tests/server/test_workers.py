@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 def start(folder: Path, *options: str, workers: int = 2) -> ServerProcess:
     """Start the service, and wait until all of its workers serve."""
     server = ServerProcess("shop:app", "--workers", str(workers), *options, folder=folder, quiet=True)
-    wait_until(lambda: len(ready_pids(server)) == workers, server)
+    server.wait_for("is ready", workers)
     return server
 
 
@@ -68,14 +68,6 @@ def ready_pids(server: ServerProcess) -> list[int]:
     """The processes of the workers that have said that they are ready, in that order."""
     lines = [line for line in server.log.splitlines() if line.endswith("is ready")]
     return [int(line.rpartition("(pid ")[2].partition(")")[0]) for line in lines]
-
-
-def wait_until(condition: Callable[[], bool], server: ServerProcess) -> None:
-    """Wait for something that happens outside this process, where there is nothing to wait on."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, server.log
-        time.sleep(0.02)
 
 
 def fetch(server: ServerProcess, path: str = "/") -> int:
@@ -235,7 +227,7 @@ def test_a_second_signal_ends_every_process_at_once(folder: Path) -> None:
         server.wait_for("SIGTERM: shutting down")
         server.send_signal(signal.SIGTERM)
         assert server.wait() == -signal.SIGTERM
-    wait_until(lambda: not any(map(alive, pids)), server)
+    server.wait_until(lambda: not any(map(alive, pids)), "the workers to be gone")
 
 
 @pytest.mark.parametrize("path", ["/hang", "/block"])
@@ -246,7 +238,7 @@ def test_workers_end_when_their_supervisor_was_killed_and_nobody_keeps_the_port(
     pids = ready_pids(server)
     with requesting(server, path, path.strip("/")):
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(lambda: not any(map(alive, pids)), server)
+        server.wait_until(lambda: not any(map(alive, pids)), "the workers to be gone")
     with socket.create_server(("127.0.0.1", server.port)):
         pass  # the port is free
     assert server.wait() == -signal.SIGKILL
@@ -261,14 +253,14 @@ def test_a_worker_that_was_killed_is_replaced_and_the_others_serve_meanwhile(fol
         victim, other = ready_pids(server)
         os.kill(victim, signal.SIGKILL)
         assert {fetch(server) for _ in range(20)} <= {other, *ready_pids(server)[2:]}
-        wait_until(lambda: len(ready_pids(server)) == 3, server)
+        server.wait_for("is ready", 3)
         assert f"(pid {victim}) was ended by SIGKILL (for lack of memory?) after " in server.log
 
 
 def test_a_worker_that_somebody_else_has_told_to_end_drains_and_is_replaced(folder: Path) -> None:
     with start(folder) as server:
         os.kill(ready_pids(server)[0], signal.SIGTERM)
-        wait_until(lambda: len(ready_pids(server)) == 3, server)
+        server.wait_for("is ready", 3)
         assert "was told to end by somebody else" in server.log
 
 
@@ -282,7 +274,7 @@ def test_workers_that_crash_again_and_again_stop_the_service_with_the_reason(fol
             os.kill(pid, signal.SIGKILL)
         return "workers end again and again: giving up" in server.log
 
-    wait_until(given_up, server)
+    server.wait_until(given_up, "the service to give up")
     assert server.wait() == 1
     assert server.log.splitlines()[-1].startswith("Error: worker ")
 
@@ -336,7 +328,7 @@ def test_a_worker_that_hangs_has_its_stack_logged_and_is_replaced(folder: Path) 
         server.wait_for('shop.py", line ')
         with pytest.raises((http.client.HTTPException, OSError)):
             client.getresponse()
-        wait_until(lambda: len(ready_pids(server)) == 3, server)
+        server.wait_for("is ready", 3)
         assert "was ended because it hung" in server.log
 
 
@@ -378,7 +370,7 @@ def test_a_worker_is_replaced_after_so_many_requests_and_none_of_them_fails(fold
 def test_two_workers_are_not_replaced_at_the_same_time(folder: Path) -> None:
     with start(folder, "--max-lifetime", "1", "--graceful-timeout", "1") as server:
         with requesting(server, "/hang", "hangs"):
-            wait_until(lambda: len(ready_pids(server)) == 5, server)
+            server.wait_for("is ready", 5)
         events = re.findall(r"has served for its time|the application shuts down", server.log)
         assert events[:4] == ["has served for its time", "the application shuts down"] * 2
 
@@ -444,7 +436,7 @@ def test_sigttin_starts_a_worker_more_and_sigttou_ends_one_but_not_the_last(fold
         for number in (3, 2):
             server.send_signal(signal.SIGTTOU)
             server.wait_for(f"SIGTTOU: ending worker {number}")
-        wait_until(lambda: server.log.count("the application shuts down") == 2, server)
+        server.wait_for("the application shuts down", 2)
         server.send_signal(signal.SIGTTOU)
         server.wait_for("SIGTTOU: the last worker stays")
         assert fetch(server) in ready_pids(server)
@@ -484,7 +476,7 @@ def test_a_folder_that_is_missing_for_a_while_does_not_end_the_service(folder: P
         assert f"cannot be started: No such file or directory: {release}" in line
         assert fetch(server) == second
         elsewhere.rename(release)
-        wait_until(lambda: len(ready_pids(server)) == 3, server)
+        server.wait_for("is ready", 3)
 
 
 def test_code_that_does_not_start_is_shown_with_its_traceback_and_the_next_restart_takes_what_was_mended(

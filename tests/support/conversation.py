@@ -1,6 +1,5 @@
 """The beginning that most tests of the carriers share: a server, a client, a request, a call of the application."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,9 +9,7 @@ import pytest
 from .exchange import Client, ClientExchange
 from .serving import Connect, Serve
 from .steered_app import Call, SteeredApp
-
-TURNS = 30
-"""More turns of the loop than a message needs from one end to the other, TLS included."""
+from .waiting import turns
 
 
 class Conversation(NamedTuple):
@@ -85,8 +82,7 @@ async def settled(measure: Callable[[], object]) -> None:
     before = object()
     while (now := measure()) != before:
         before = now
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        await turns()
 
 
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -22,6 +22,7 @@ from alphorn.protocols.websocket import open_handshake
 
 from .clock import ManualClock
 from .engine import ENGINE
+from .waiting import turns
 
 TURNS = 20
 """Turns of the loop in which everything that follows from one step has happened."""
@@ -232,8 +233,7 @@ class Http1Peer:
 
     async def settle(self) -> None:
         """Let the server do what it has to do."""
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        await turns(TURNS)
 
     async def left_behind(self, *, client_stays: bool = False) -> list[str]:
         """Say what is left of this connection after every deadline has passed.

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import hpack
 
 from .frames import ACK, END_HEADERS, END_STREAM, PREFACE
-from .waiting import within
+from .waiting import until, within
 
 PATIENCE_SECONDS = 40.0
 """What a request may take, and with it the end of the load."""
@@ -82,10 +82,12 @@ class Http2Load:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for something while the load goes on."""
-        async with within("the load over HTTP/2", PATIENCE_SECONDS):
-            while not condition():
-                assert not any(user.done() for user in self._users)
-                await asyncio.sleep(0.05)
+
+        def reached() -> object:
+            assert not any(user.done() for user in self._users)
+            return condition()
+
+        await until(reached, "the load over HTTP/2", PATIENCE_SECONDS)
 
     async def more_is_answered(self) -> None:
         """Wait for some more answers on each connection."""

@@ -18,10 +18,8 @@ from .clock import ManualClock
 from .engine import ENGINE
 from .frames import Frame, FramePeer
 from .memory_transport import MemoryTransport
+from .waiting import turns
 from .wire import Ending, Wire
-
-TURNS = 30
-"""More turns of the loop than any application here needs from one event to the next."""
 
 
 class MemoryConnection:
@@ -84,12 +82,6 @@ async def memory_connection(app: Application, **settings: Any) -> AsyncIterator[
     assert not server._streams, server._streams
     assert not server._sender._schedule.members
     assert not server._starting
-
-
-async def turns() -> None:
-    """Let the applications and the callbacks of the loop go as far as they get."""
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
 
 
 class ApplicationMistake(Exception):  # noqa: N818 - it says what happened

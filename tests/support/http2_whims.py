@@ -6,7 +6,8 @@ from typing import Any
 from alphorn.core.asgi import Receive, Scope, Send
 
 from .frames import Data, Frame, Headers, PushPromise, RstStream
-from .http2_memory import ApplicationMistake, MemoryConnection, turns
+from .http2_memory import ApplicationMistake, MemoryConnection
+from .waiting import turns
 
 SMALL: dict[str, Any] = {"max_streams": 3, "stream_window": 1000, "max_head_bytes": 1024}
 NARROW: dict[str, Any] = SMALL | {

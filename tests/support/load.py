@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from .process import ServerProcess
-from .waiting import within
+from .waiting import until
 
 SOCKETS = 200
 PATIENCE_SECONDS = 40.0
@@ -99,10 +99,11 @@ class Talkers:
                 await task  # raises what it has ended of
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with within("the WebSockets", PATIENCE_SECONDS):
-            while not condition():
-                assert not any(task.done() for task in self._tasks)
-                await asyncio.sleep(0.05)
+        def reached() -> object:
+            assert not any(task.done() for task in self._tasks)
+            return condition()
+
+        await until(reached, "the WebSockets", PATIENCE_SECONDS)
 
     async def everybody_is_heard_again(self) -> None:
         before = self.heard

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,14 @@ from .engine import ENGINE
 
 PATIENCE_SECONDS = 40.0
 """How long a process may take to start, to say something or to end, on a busy machine."""
+
+
+def block_until(condition: Callable[[], object], what: str) -> None:
+    """Wait for something in other processes or in files that nobody is told of."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:g} s for {what}"
+        time.sleep(0.01)
 
 
 class ServerProcess:
@@ -129,6 +138,17 @@ class ServerProcess:
             line = said()
         assert line is not None, f"never said {text!r}:\n{self.log}"
         return line
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for something that it does not say.
+
+        Raises:
+            AssertionError: It took too long; the message has its log.
+        """
+        try:
+            block_until(condition, what)
+        except AssertionError as late:
+            raise AssertionError(f"{late}:\n{self.log}") from None
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from .conversation import TURNS
 from .steered_app import Call
 from .waiting import within
 
@@ -12,11 +11,6 @@ GRACE: Final = 30.0
 
 Stop = Callable[[], Awaitable["asyncio.Task[None]"]]
 """Begins to stop the server, and returns when all has been said that it says at once."""
-
-
-async def turns() -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
 
 
 async def ended(stopping: "asyncio.Task[None]") -> None:

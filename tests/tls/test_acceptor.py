@@ -24,7 +24,7 @@ from alphorn.tls.context import ServerContext
 from support.certificates import Authority, Pair, authority
 from support.door import Door, open_door
 from support.handshake import context_of
-from support.waiting import until, within
+from support.waiting import turns, until, within
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -117,7 +117,7 @@ async def test_a_preface_in_single_bytes_is_recognised() -> None:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for position in range(len(HTTP2_PREFACE)):
                 await send(client, HTTP2_PREFACE[position : position + 1])
-                await asyncio.sleep(0)
+                await turns(1)
             assert await receive(client, 30) == b"http2:" + HTTP2_PREFACE
 
 
@@ -208,7 +208,7 @@ async def test_nothing_of_the_arrival_outlives_the_choice(tls: ServerContext, se
             writer.write(GET)
             await reader.readexactly(6)
             await until(lambda: not door.acceptor._reception.tasks, "the task to end")
-            await asyncio.sleep(0)
+            await turns(1)
             assert not [found for found in gc.get_objects() if isinstance(found, Arrival)]
         finally:
             gc.enable()
@@ -366,7 +366,7 @@ async def test_a_client_that_trickles_its_handshake_is_served(tls: ServerContext
                 flight = outgoing.read()
                 for position in range(0, len(flight), 50):
                     await send(client, flight[position : position + 50])
-                    await asyncio.sleep(0.001)
+                    await turns(2)  # so that the server, in the same loop, reads it for itself
                 if session.version() is None:
                     incoming.write(await asyncio.get_running_loop().sock_recv(client, 65536))
             session.write(b"hi")  # shorter than the low mark that the ClientHello had
@@ -408,7 +408,7 @@ async def test_of_many_handshakes_a_few_are_begun_in_each_turn_of_the_loop(tls: 
             door.acceptor._reception.begin_in_turn(partial(begun.append, number))
         counts = []
         for _ in range(4):
-            await asyncio.sleep(0)
+            await turns(1)
             counts.append(len(begun))
         assert counts == [4, 8, 10, 10]
         assert begun == list(range(10))
@@ -644,8 +644,7 @@ async def test_without_descriptors_accepting_pauses_for_a_tick_with_one_line(
         try:
             await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", door.port))
             await until(lambda: bool(caplog.records), "the pause")
-            for _ in range(20):
-                await asyncio.sleep(0.001)  # the listener is readable all the time
+            await turns(20)  # the listener is readable in each
             assert door.undecided == 0
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -19,7 +19,7 @@ from alphorn.core.limits import Occupancy
 from support.certificates import Pair, authority
 from support.clock import ManualClock
 from support.steered_app import SteeredApp
-from support.waiting import until, within
+from support.waiting import turns, until, within
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
@@ -49,7 +49,7 @@ class House:
         async with within("the server to stop"):
             while not stopping.done():
                 self.clock.advance(1)
-                await asyncio.sleep(0)
+                await turns(1)
         await stopping
 
     async def visit(self, data: bytes = b"", *, source: str = "127.0.0.1", url: int = 0) -> socket.socket:

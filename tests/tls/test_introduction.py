@@ -11,7 +11,7 @@ from alphorn import Config, Server
 from support.certificates import Pair, authority
 from support.clock import ManualClock
 from support.steered_app import SteeredApp
-from support.waiting import within
+from support.waiting import turns, within
 
 HEADER = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
 REQUEST = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-forwarded-for: 6.6.6.6\r\n\r\n"
@@ -103,5 +103,5 @@ async def test_a_proxy_that_hangs_up_or_says_nothing_leaves_nothing(listen: List
         async with within("the silent proxy to be dropped"):
             while not (reader.at_eof() or reader.exception()):
                 clock.advance(Config().handshake_timeout + 1)
-                await asyncio.sleep(0)
+                await turns(1)
         writer.close()

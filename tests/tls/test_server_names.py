@@ -14,7 +14,7 @@ from alphorn.tls.client_hello import HEADER_BYTES
 from support.certificates import Pair, authority
 from support.door import open_door
 from support.handshake import Handshake, config_of, contexts_of
-from support.waiting import within
+from support.waiting import turns, within
 
 NAMES = [
     ("first.test",),
@@ -136,7 +136,7 @@ async def test_a_name_in_a_client_hello_of_several_records_is_read(pairs: Sequen
             for record in records:
                 writer.write(record)
                 await writer.drain()
-                await asyncio.sleep(0.001)
+                await turns(2)  # so that the server, in the same loop, reads it for itself
             while True:
                 with contextlib.suppress(ssl.SSLWantReadError):
                     client.do_handshake()
