@@ -6,6 +6,7 @@ of what else this computer does.
 """
 
 import asyncio
+import contextlib
 import math
 import multiprocessing
 import time
@@ -17,6 +18,7 @@ from typing import Final, Protocol
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP2_TLS
 from support.certificates import Pair
 from support.process import ServerProcess
+from support.waiting import until
 
 from . import footprint
 from .assault import attack_for
@@ -48,6 +50,7 @@ others use this computer, too."""
 MOST_TRIALS: Final = 9
 """So many are held at most: one whose neighbour waited long before there was an attack says nothing of the attack."""
 _NEIGHBOUR: Final = "neighbour"
+_POLL_SECONDS: Final = 0.1
 
 
 class Running(Protocol):
@@ -212,8 +215,10 @@ class Arena:
 
 async def remains_of(target: Target, server: Running) -> dict[str, int]:
     """Return how much there is of what an attacker might leave behind."""
+    before = footprint.descriptors(server.pid)
     state = await target.ask("/state")
-    await asyncio.sleep(0.1)  # for the connection of this question to be gone
+    with contextlib.suppress(AssertionError):  # the first question of all leaves something that stays
+        await until(lambda: footprint.descriptors(server.pid) <= before, "its connection to be gone", 0.1)
     return {**state, "descriptors": footprint.descriptors(server.pid)}
 
 
@@ -231,7 +236,7 @@ async def settle(target: Target, server: Running, before: dict[str, int]) -> str
             left = ", ".join(f"{count} {name}" for name, count in more.items() if count > 0)
         if not left or loop.time() > until:
             return left
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def hold_fairly(arena: Arena, attack: Attack) -> Outcome:

@@ -202,9 +202,9 @@ async def test_nothing_is_left_of_a_mixed_load(certificate: Pair) -> None:
     ):
         subjects = [Subject(clear), Subject(secure)]
         loads = [Load(subject.server.url, f"{SEED}/{subject is subjects[1]}") for subject in subjects]
-        for subject, load in zip(subjects, loads, strict=True):
-            await load.run(0, ROUND_SECONDS / 2)  # whatever is made once is made now
-            subject.at_rest = await at_rest(subject)
+        await asyncio.gather(*(load.run(0, ROUND_SECONDS / 2) for load in loads))  # whatever is made once
+        for subject, held in zip(subjects, await asyncio.gather(*map(at_rest, subjects)), strict=True):
+            subject.at_rest = held
         begun = time.monotonic()
         for number in itertools.count(1):
             await asyncio.gather(*(load.run(number, ROUND_SECONDS) for load in loads))
