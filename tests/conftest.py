@@ -62,6 +62,12 @@ def pytest_asyncio_loop_factories(
     return {wanted: factories[wanted]}
 
 
+@pytest.hookimpl(trylast=True)  # after they have been shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what may take longest, so that it is not what everything waits for at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 def pytest_collection_finish() -> None:
     """Keep thousands of tests out of every garbage collection, of which some tests ask for one or for many."""
     gc.collect()

@@ -100,7 +100,7 @@ def say_empty_headers(stream_id: int) -> bytes:
 
 
 def ask_too_often(stream_id: int) -> bytes:
-    return request(stream_id, "/slow?seconds=9")
+    return request(stream_id, "/slow?seconds=2")
 
 
 async def ask_again(target: Target) -> str:

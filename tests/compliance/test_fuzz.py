@@ -10,8 +10,8 @@ from compliance.fuzz import FUZZERS
 from compliance.fuzzing import CORPUS, ROUND, Fuzzer, fuzz
 from support.logs import unconfigured
 
-INPUTS = {"http1": 300, "http2": 200, "hpack": 2000, "websocket": 1000, "client_hello": 2000, "proxy": 2000}
-"""How many take some seconds."""
+INPUTS = {"http1": 300, "http2": 200, "hpack": 1000, "websocket": 1000, "client_hello": 1000, "proxy": 1000}
+"""How many take a second."""
 
 
 @pytest.mark.parametrize("fuzzer", FUZZERS.values(), ids=FUZZERS)

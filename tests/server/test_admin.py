@@ -15,6 +15,7 @@ from alphorn.core.asgi import Application, Receive, Scope, Send
 from alphorn.core.errors import ConfigError
 from alphorn.core.sockets import parse_admin_bind
 from alphorn.core.status_page import status_page
+from support.certificates import TRUSTS_NOBODY
 from support.process import ServerProcess
 from support.steered_app import accept_lifespan
 from support.waiting import turns, within
@@ -44,7 +45,9 @@ async def serving(app: Application, *binds: str) -> AsyncIterator[Server]:
 def client(path: str) -> httpx.AsyncClient:
     """A client of a unix socket."""
     return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(uds=path), base_url="http://admin", trust_env=False
+        transport=httpx.AsyncHTTPTransport(uds=path, verify=TRUSTS_NOBODY),
+        base_url="http://admin",
+        trust_env=False,
     )
 
 

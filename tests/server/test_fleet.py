@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from alphorn.ctl import command
+from support.certificates import TRUSTS_NOBODY
 from support.operator import Metrics
 from support.process import ServerProcess
 
@@ -56,7 +57,9 @@ def runs(pid: int) -> bool:
 
 def operator() -> httpx.Client:
     return httpx.Client(
-        transport=httpx.HTTPTransport(uds="admin.sock"), base_url="http://admin", trust_env=False
+        transport=httpx.HTTPTransport(uds="admin.sock", verify=TRUSTS_NOBODY),
+        base_url="http://admin",
+        trust_env=False,
     )
 
 
@@ -69,7 +72,7 @@ def ask(server: ServerProcess, count: int = REQUESTS) -> dict[int, int]:
     """Make requests, each on a connection of its own; return how many each process has answered."""
     answered: dict[int, int] = {}
     for _ in range(count):
-        pid = int(httpx.get(server.url, trust_env=False).text)
+        pid = int(httpx.get(server.url, trust_env=False, verify=TRUSTS_NOBODY).text)
         answered[pid] = answered.get(pid, 0) + 1
     return answered
 

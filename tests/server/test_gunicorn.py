@@ -14,7 +14,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from support.certificates import Pair, authority
+from support.certificates import TRUSTS_NOBODY, Pair, authority
 from support.engine import ENGINE
 from support.http2_load import Http2Load
 from support.load import APP as APP_UNDER_LOAD
@@ -178,7 +178,7 @@ def test_no_request_is_lost_when_workers_are_replaced_after_some(
     with gunicorn("--workers", "2", "--max-requests", "5", "--max-requests-jitter", "2") as server:
         for _ in range(30):
             # What is closed before it has answered may be asked again; what is refused, not.
-            with httpx.Client(transport=httpx.HTTPTransport(retries=0)) as client:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=0, verify=TRUSTS_NOBODY)) as client:
                 workers.add(client.get(server.url).text.split()[-1])
     assert len(workers) >= 4
 
@@ -188,7 +188,7 @@ def test_no_request_is_lost_when_gunicorn_reloads(gunicorn: Callable[..., Gunico
         server.wait_for("listening on ", nth=2)
         server.send_signal(signal.SIGHUP)
         while server.log.count("the application shuts down") < 2:
-            assert httpx.get(server.url).status_code == 200
+            assert httpx.get(server.url, verify=TRUSTS_NOBODY).status_code == 200
         server.wait_for("listening on ", nth=4)
 
 
@@ -279,7 +279,7 @@ def test_requests_are_logged_where_gunicorn_logs_them(
         server.send_signal(signal.SIGUSR1)
         server.wait_for("Handling signal: usr1")
         while not log.exists():
-            httpx.get(f"{server.url}/meanwhile")
+            httpx.get(f"{server.url}/meanwhile", verify=TRUSTS_NOBODY)
         httpx.get(f"{server.url}/after")
     assert '127.0.0.1 "GET /before HTTP/1.1" 200\n' in (folder / "access.log.1").read_text()
     assert "/after" in log.read_text()

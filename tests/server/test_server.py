@@ -12,7 +12,7 @@ from alphorn import Config, Server
 from alphorn.core.asgi import Receive, Scope, Send
 from alphorn.core.errors import ConfigError, ShutdownFailed, StartupFailed
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP_CARRIERS
-from support.certificates import Pair
+from support.certificates import TRUSTS_NOBODY, Pair
 from support.clock import ManualClock
 from support.serving import Connect, Serve
 from support.steered_app import SteeredApp, accept_lifespan
@@ -37,7 +37,7 @@ async def unprepared(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def fetch(url: str, path: str = "/") -> bytes:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=TRUSTS_NOBODY) as client:
         return (await client.get(f"{url}{path}")).content
 
 
@@ -83,7 +83,7 @@ async def test_nobody_is_served_before_the_application_has_started(clock: Manual
     server = Server(app, port=(port := free_port()), clock=clock)
     starting = asyncio.ensure_future(server.start())
     lifespan = await app.next_call()
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=TRUSTS_NOBODY) as client:
         asking = asyncio.ensure_future(client.get(f"http://127.0.0.1:{port}/"))
         clock.advance(3600)
         assert await stays_pending(asking)

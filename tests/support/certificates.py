@@ -1,7 +1,7 @@
 """Certificates for tests: an authority, and leaves it signs, right or wrong in one respect.
 
 ECDSA P-256 throughout: a key and a signature cost well under a millisecond. Nothing is shared
-between tests but `authority`, which is made once per process.
+between tests but `authority`, which is made once per process, and `TRUSTS_NOBODY`.
 """
 
 import datetime as dt
@@ -25,6 +25,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 YEAR = dt.timedelta(days=365)
+
+TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For httpx in the clear, which else reads the certificates of the whole world for each client: 20 ms."""
 
 
 class Pair(NamedTuple):

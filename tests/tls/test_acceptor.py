@@ -71,7 +71,7 @@ async def run(*command: str, sends: bytes = b"") -> str:
         stderr=asyncio.subprocess.STDOUT,
     )
     async with within(command[0], 20):
-        output, _ = await process.communicate(sends)
+        output, _ = await process.communicate(sends or None)  # it may have ended before nothing is written
     return output.decode("utf-8", "replace")
 
 
