@@ -42,7 +42,7 @@ class Requests:
     """h2load, again and again until it is told to stop; a context manager that fails if a request did."""
 
     def __init__(self, h2load: str, url: str) -> None:
-        self._command = [h2load, "--h1", "-n", "5000", "-c", "10", url]
+        self._command = [h2load, "--h1", "-n", "1000", "-c", "10", url]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.succeeded = 0
