@@ -23,26 +23,29 @@ from alphorn.worker_process import WorkerProcess
 from support.process import PATIENCE_SECONDS, ServerProcess
 
 APP = """
-import asyncio, os, sys, time
+import asyncio, os, time
 
-os.write(2, b"imported in %d\\n" % os.getpid())  # in one go, unlike print
+def say(text):
+    os.write(2, text.encode() + b"\\n")  # in one go, unlike print
+
+say(f"imported in {os.getpid()}")
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        print("the application shuts down", file=sys.stderr, flush=True)
+        say("the application shuts down")
         await send({"type": "lifespan.shutdown.complete"})
         return
     path = scope["path"]
     if path == "/block":
-        print("blocks", file=sys.stderr, flush=True)
+        say("blocks")
         time.sleep(1000)
     if path == "/die":
         os._exit(7)
     if path == "/hang":
-        print("hangs", file=sys.stderr, flush=True)
+        say("hangs")
         await asyncio.Event().wait()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
