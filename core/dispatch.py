@@ -64,7 +64,9 @@ class Dispatcher:
 
     def start(self, call: Call) -> None:
         """Run the application for one exchange."""
-        self._start(call, self._ended)
+        task = self._start(call)
+        if task is not None:
+            task.add_done_callback(self._ended)
 
     def admit(self, request: Request) -> None:
         """Run the application for a request, now or when it is its turn (`--max-in-flight`)."""
@@ -105,9 +107,11 @@ class Dispatcher:
     def _begin(self, request: Request) -> None:
         admission, client = self._admission, request.scope["client"]
         admission.in_flight += 1
-        if self._start(request, self._request_ended):
+        task = self._start(request)
+        if task is None:
             admission.in_flight -= 1
         else:
+            task.add_done_callback(self._request_ended)
             admission.enter(request, client)
 
     def _begin_waiting(self) -> None:
@@ -115,16 +119,15 @@ class Dispatcher:
         while (waiting := self._admission.next()) is not None:
             self._begin(waiting)
 
-    def _start(self, call: Call, ended: Callable[[asyncio.Task[None]], None]) -> bool:
-        """Start the application; tell whether it has ended already."""
+    def _start(self, call: Call) -> asyncio.Task[None] | None:
+        """Start the application; return its task, unless it has ended already."""
         self.started += 1
         task = _spawn(self._run(call), self._loop, self._context.copy())
         if task.done():
-            return True
+            return None
         call.running = True
         self._running[task] = call
-        task.add_done_callback(ended)
-        return False
+        return task
 
     async def _run(self, call: Call) -> None:
         error: BaseException | None = None

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from .asgi import Field, Fields, Message, Scope
 from .errors import Disconnected, UnexpectedMessage
 from .exchange import CLOSED, NO_HEAD, Head, Stream, Waiters
-from .fields import checked_fields, checked_value, sort_fields
+from .fields import Apart, checked_fields, checked_value, sort_fields
 from .files import FilePart, open_whole_file, part_of_open_file, read_piece
 from .outcome import Outcome
 from .request_ids import name_of
@@ -28,7 +28,8 @@ from .worker import Worker
 # What only the server says (RFC 9110, 7.6.1 and RFC 9113, 8.2.2); `connection: close` is heard, then dropped.
 _SERVER_ONLY: Final = frozenset((b"transfer-encoding", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
 # What the server looks at, because it would say it too.
-_NOTED: Final = _SERVER_ONLY | {b"connection", b"content-length", b"date", b"server"}
+_NOTED: Final = Apart(_SERVER_ONLY | {b"connection", b"content-length", b"date", b"server"})
+_WITHOUT_CONTENT: Final = frozenset((204, 205, 304))  # RFC 9110, 6.4.1 and 15.3.6
 _WITHOUT_LENGTH: Final = frozenset((204, 205))  # RFC 9110, 8.6; 205 says 0, see below
 _NEVER_TRAILERS: Final = _SERVER_ONLY | {b"connection", b"content-length", b"host", b"trailer"}
 # What may stand in `:path` (RFC 3986, 3.3 and 3.4): no white space, no control, no fragment.
@@ -82,7 +83,6 @@ class HttpExchange:
         "_stream",
         "_told",
         "_trailers",
-        "_wants_trailers",
         "_worker",
         "_writers",
         "running",
@@ -116,8 +116,7 @@ class HttpExchange:
         self._endless = False
         self._announced_length: int | None = None
         self._sent_length = 0
-        self._wants_trailers = False
-        self._trailers: Fields = []
+        self._trailers: Fields | None = None  # a list, if the application will send some
         self._writers: Waiters | None = None
 
     # ------------------------------------------------------------------ for the wire
@@ -284,12 +283,12 @@ class HttpExchange:
             text: One line of plain text for the client; it says nothing about our insides.
             fields: What the head says besides.
         """
-        self._wants_trailers = False
+        self._trailers = None
         self._no_content = self._is_head
         content_type = (b"content-type", b"text/plain; charset=utf-8")
         named = name_of(self.scope) if self._worker.config.request_id else ()
         self._head = self._answered = self._checked_head(status, [content_type, *fields, *named])
-        self._emit(text, more=False)
+        self._emit(text, False)
 
     # ------------------------------------------------------------------ request half
 
@@ -357,8 +356,10 @@ class HttpExchange:
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise UnexpectedMessage(f"the status of a response is an int from 200 to 999, not {status!r}")
         head = self._made_head(status, message.get("headers", ()))
-        self._wants_trailers = bool(message.get("trailers", False))
-        self._no_content = self._no_content or status in (204, 205, 304)
+        if message.get("trailers", False):
+            self._trailers = []
+        if status in _WITHOUT_CONTENT:
+            self._no_content = True
         self._head = self._answered = head
         self._state = _HELD
 
@@ -403,9 +404,9 @@ class HttpExchange:
             if not isinstance(body, bytearray | memoryview):
                 raise UnexpectedMessage(f"a body is bytes, not {type(body).__name__}")
             body = bytes(body)
-        self._emit(body, more=bool(message.get("more_body", False)))
+        self._emit(body, bool(message.get("more_body", False)))
 
-    def _emit(self, body: bytes, *, more: bool) -> None:
+    def _emit(self, body: bytes, more: bool) -> None:
         """Send a part of the body, with the head if it is still held; nothing incorrect gets out."""
         if self._no_content:
             body, more = b"", False
@@ -416,7 +417,7 @@ class HttpExchange:
             self._sent_length = length
         head, self._head = self._head, None
         stream = self._stream
-        if not more and (self._no_content or not self._wants_trailers):
+        if not more and (self._no_content or self._trailers is None):
             if head is not None and not head.measured and not self._no_content:
                 head.fields.append((b"content-length", b"%d" % len(body)))
                 head.measured = True
@@ -465,6 +466,7 @@ class HttpExchange:
 
     def _send_trailers(self, message: Message) -> None:
         trailers = self._trailers
+        assert trailers is not None
         trailers += checked_fields(message.get("headers", ()), without=_NEVER_TRAILERS)
         if message.get("more_trailers", False):
             return
@@ -530,7 +532,7 @@ class HttpExchange:
     async def _send_file(self, part: FilePart, *, more: bool) -> None:
         """Send a part of a file as a part of the body; no other message is legal meanwhile."""
         if self._no_content:
-            self._emit(b"", more=False)
+            self._emit(b"", False)
             return
         if self._announced_length is not None:
             self._check_length(self._sent_length + part.length, self._announced_length, more=more)
@@ -544,7 +546,7 @@ class HttpExchange:
             if self._state is _FILE:
                 self._state = _BODY if self._head is None else _HELD
         if not more:
-            self._emit(b"", more=False)
+            self._emit(b"", False)
 
     async def _pass_file(self, part: FilePart) -> None:
         """Let the kernel send the file.
@@ -552,7 +554,7 @@ class HttpExchange:
         Whatever goes wrong ends the response, for nobody knows how much of the file has left.
         """
         if self._head is not None:
-            self._emit(b"", more=True)
+            self._emit(b"", True)
             self._state = _FILE
         stream = self._stream
         try:
@@ -580,7 +582,7 @@ class HttpExchange:
             if not piece:
                 raise UnexpectedMessage("the file became shorter while it was sent")
             done += len(piece)
-            self._emit(piece, more=True)
+            self._emit(piece, True)
             self._state = _FILE
             await self._wait_writable()
             self._check_sending()
@@ -604,9 +606,7 @@ class HttpExchange:
                 observe(outcome)
 
 
-def _read_noted(
-    noted: list[tuple[bytes, Any]], fields: Fields, status: int
-) -> tuple[int | None, bool, bool, bool]:
+def _read_noted(noted: Fields, fields: Fields, status: int) -> tuple[int | None, bool, bool, bool]:
     """Add what goes out of the fields that the server looks at.
 
     Returns:
@@ -614,18 +614,17 @@ def _read_noted(
     """
     length: int | None = None
     close = has_date = has_server = False
-    for name, unchecked in noted:
-        if name in _SERVER_ONLY or (name == b"content-length" and status in _WITHOUT_LENGTH):
-            continue
-        value = checked_value(name, unchecked)
+    for field in noted:
+        name, value = field
         if name == b"content-length":
-            if length is None:
-                fields.append((name, value))
-            length = _content_length(value, length)
+            if status not in _WITHOUT_LENGTH:
+                if length is None:
+                    fields.append(field)
+                length = _content_length(value, length)
         elif name == b"connection":
             close = close or b"close" in value.lower()
-        else:
-            fields.append((name, value))
+        elif name not in _SERVER_ONLY:
+            fields.append(field)
             has_date = has_date or name == b"date"
             has_server = has_server or name == b"server"
     return length, close, has_date, has_server

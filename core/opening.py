@@ -13,7 +13,7 @@ from .worker import Worker
 
 
 def open_exchange(
-    worker: Worker, stream: Stream, facts: ConnectionFacts, head: RequestHead, *, websocket: bool
+    worker: Worker, stream: Stream, facts: ConnectionFacts, head: RequestHead, websocket: bool
 ) -> HttpExchange | WebSocketExchange:
     """Make the exchange of a request; the wire feeds it, then has the dispatcher start it.
 

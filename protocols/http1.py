@@ -224,12 +224,16 @@ class Http1Connection(asyncio.Protocol):
         request = self._request
         if request.upgrade:
             return {"websocket.http.response": {}}
-        extensions: dict[str, dict[str, Any]] = (
-            {"http.response.pathsend": {}, "http.response.zerocopysend": {}} if CAN_SEND_FILES else {}
-        )
-        if request.http_version != "1.0":
-            extensions["http.response.early_hint"] = {}
-            extensions["http.response.trailers"] = {}
+        extensions: dict[str, dict[str, Any]] = {
+            "http.response.pathsend": {},
+            "http.response.zerocopysend": {},
+            "http.response.early_hint": {},
+            "http.response.trailers": {},
+        }
+        if not CAN_SEND_FILES:
+            del extensions["http.response.pathsend"], extensions["http.response.zerocopysend"]
+        if request.http_version == "1.0":
+            del extensions["http.response.early_hint"], extensions["http.response.trailers"]
         return extensions
 
     @property
@@ -255,7 +259,8 @@ class Http1Connection(asyncio.Protocol):
                 self._keep_alive = False
             if self._pace is not None:
                 self._drop_pace()
-        self._output.write(self._response.encode(head, body, end=end, close=not self._keep_alive))
+        data = self._response.encode(head, body, end, not self._keep_alive)
+        self._output.write(data, end and not self._buffer)
         if end:
             self._end_exchange()
         elif head is not None and head.status == HTTPStatus.SWITCHING_PROTOCOLS:
@@ -394,7 +399,7 @@ class Http1Connection(asyncio.Protocol):
             if not content.ended:
                 check_length(content.remaining, config)
                 data = content.read(self._buffer)
-            exchange = open_exchange(self._worker, self, self._facts, request, websocket=request.upgrade)
+            exchange = open_exchange(self._worker, self, self._facts, request, request.upgrade)
         except StreamFault as fault:
             self._refuse(fault)
             return

@@ -54,18 +54,26 @@ class Output:
         self.closed = False
         self.room = Waiters()
 
-    def write(self, data: bytes) -> None:
-        """Send bytes, now or with those that follow."""
+    def write(self, data: bytes, last: bool = False) -> None:
+        """Send bytes, now or with those that follow.
+
+        Args:
+            data: The bytes; none do nothing.
+            last: Whether nothing will follow at once, though a read is being handled.
+        """
         if not data:
             return
-        if not self.gathering:
-            self._hand_over(data)
+        at_once = last or not self.gathering
+        if at_once and not self._parts:
+            if not self._transport.is_closing():
+                self.handed_over += len(data)
+                self._transport.write(data)
             return
         self._parts.append(data)
         self._size += len(data)
         # An application that never waits says all it has to say within one read: from here on the
         # transport has to count, or nothing would ever tell it that the client does not read.
-        if self._size >= self._high_mark:
+        if at_once or self._size >= self._high_mark:
             self.flush()
 
     def flush(self) -> None:
@@ -74,7 +82,7 @@ class Output:
             data = b"".join(self._parts)
             self._parts.clear()
             self._size = 0
-            self._hand_over(data)
+            self.write(data, True)
 
     def close(self) -> None:
         """Wake those who wait for room: there will be none."""
@@ -117,11 +125,6 @@ class Output:
         finally:
             loop.remove_writer(descriptor)
         self._check_open()
-
-    def _hand_over(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self.handed_over += len(data)
-            self._transport.write(data)
 
     def _check_open(self) -> None:
         if self.closed:

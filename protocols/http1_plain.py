@@ -24,7 +24,9 @@ _METHODS: Final = {
     name.encode(): name for name in ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 }
 # Lines are cut at LF, which is found in half the time that CR LF takes, and so still have their CR.
-_REQUEST_LINE: Final = re.compile(rb"([A-Z]++) (/[\x21\x22\x24-\x7e]*+) HTTP/1\.1\r")
+_VERSION: Final = b"HTTP/1.1\r"
+# A table in which whatever a target cannot have becomes another: a target stays as it is.
+_TARGET: Final = bytes(c if c in range(0x21, 0x7F) and c != ord("#") else ord("/") for c in range(256))
 _FIELD_LINE: Final = re.compile(FIELD_LINE.pattern + rb"\r")
 # What says how the exchange goes on; it is looked at every time.
 _FRAMING: Final = frozenset((b"connection", b"content-length", b"host"))
@@ -64,16 +66,21 @@ class PlainHeads:
             max_fields: The most fields.
         """
         if raw == self._last:
-            return _bare_request(*self._said)
+            method, path, query, fields = self._said
+            return _bare_request(method, path, query, fields.copy())
         line, _, section = raw.partition(b"\n")
-        parts = _REQUEST_LINE.fullmatch(line)
-        said = self._read_section(section) if parts is not None else None
-        if parts is None or said is None:
+        try:
+            name, target, version = line.split(b" ", 2)
+            method = _METHODS[name]
+        except (KeyError, ValueError):
             return None
-        name, target = parts.groups()
-        method = _METHODS.get(name)
+        if version != _VERSION or target[:1] != b"/" or target.translate(_TARGET) != target:
+            return None
+        said = self._read_section(section)
+        if said is None:
+            return None
         fields, (length, keep_alive) = said
-        if method is None or len(fields) > max_fields:
+        if len(fields) > max_fields:
             return None
         path, _, query = target.partition(b"?")
         if length or not keep_alive:
@@ -82,7 +89,7 @@ class PlainHeads:
                 method, path, query, fields, "1.1", content, PlainResponse(method), keep_alive, False
             )
         if len(raw) <= _MAX_REPEATED:
-            self._last, self._said = raw, (method, path, query, fields)
+            self._last, self._said = raw, (method, path, query, fields.copy())
         return _bare_request(method, path, query, fields)
 
     def _read_section(self, section: bytes) -> tuple[Fields, tuple[int, bool]] | None:
@@ -100,8 +107,8 @@ class PlainHeads:
         if lines.pop() or not lines or lines.pop() != b"\r":
             return None
         known = self._known
-        new: list[int] = []  # places of lines
-        framing = [self._host] if begun else []
+        new = begun + len(lines)  # the place of the first line that is; now behind them all
+        framing: Fields = []  # but for the Host that it began with
         for line in lines:
             field = known.get(line)
             if field is None:
@@ -111,16 +118,16 @@ class PlainHeads:
                     field = self._learn(line)
                     if field is None:
                         return None
-                    new.append(len(fields))
+                    new = min(new, len(fields))
                 if field[0] in _FRAMING:
                     framing.append(field)
             fields.append(field)
-        framed = _ONLY_HOST if framing == [self._host] else _read_framing(framing)
+        framed = _ONLY_HOST if begun and not framing else _read_framing(framing, hosts=1 if begun else 0)
         if framed is None:
             return None
-        if new and new[0] > begun:  # more lines came again than are remembered, or others
-            repeated = b"".join([line + b"\n" for line in lines[: new[0] - begun]])
-            self._begin_with(self._beginning + repeated if begun else repeated, fields[: new[0]])
+        if begun < new < len(fields):  # more lines came again than are remembered, or others
+            repeated = b"".join([line + b"\n" for line in lines[: new - begun]])
+            self._begin_with(self._beginning + repeated if begun else repeated, fields[:new])
         return fields, framed
 
     def _begin_with(self, beginning: bytes, fields: Fields) -> None:
@@ -153,16 +160,20 @@ class PlainHeads:
 
 
 def _bare_request(method: str, path: bytes, query: bytes, fields: Fields) -> Http1Request:
-    """Make a request without content, behind which another may follow; its fields are its own."""
+    """Make a request without content, behind which another may follow."""
     response = PlainResponse(method)
-    return Http1Request(method, path, query, fields.copy(), "1.1", NO_CONTENT, response, True, False)
+    return Http1Request(method, path, query, fields, "1.1", NO_CONTENT, response, True, False)
 
 
-def _read_framing(framing: Fields) -> tuple[int, bool] | None:
-    """Return the length of the content in bytes, and whether another request may follow; None if not plain."""
+def _read_framing(framing: Fields, hosts: int) -> tuple[int, bool] | None:
+    """Return the length of the content in bytes, and whether another request may follow; None if not plain.
+
+    Args:
+        framing: The fields that say so.
+        hosts: How many Host fields there are besides.
+    """
     length: int | None = None
     keep_alive = True
-    hosts = 0
     for name, value in framing:
         if name == b"host":
             hosts += 1
@@ -249,7 +260,7 @@ class PlainResponse:
         self._chunked = False
         self.begun = False
 
-    def encode(self, head: Head | None, body: bytes, *, end: bool, close: bool) -> bytes:
+    def encode(self, head: Head | None, body: bytes, end: bool, close: bool) -> bytes:
         """Return the bytes of a part of the response; see `Response.encode`."""
         if head is None:
             if not self._chunked:

@@ -51,7 +51,7 @@ class Response(Protocol):
     def wants_continue(self) -> bool:
         """Whether the client waits for 100 Continue, and has had no answer yet (RFC 9110, 10.1.1)."""
 
-    def encode(self, head: Head | None, body: bytes, *, end: bool, close: bool) -> bytes:
+    def encode(self, head: Head | None, body: bytes, end: bool, close: bool) -> bytes:
         """Return the bytes of a part of the response.
 
         Args:

@@ -38,7 +38,7 @@ class FramedResponse:
         """Whether the client waits for 100 Continue, and has had no answer yet (RFC 9110, 10.1.1)."""
         return self._framer.they_are_waiting_for_100_continue
 
-    def encode(self, head: Head | None, body: bytes, *, end: bool, close: bool) -> bytes:
+    def encode(self, head: Head | None, body: bytes, end: bool, close: bool) -> bytes:
         """Return the bytes of a part of the response."""
         if head is not None and head.status == HTTPStatus.SWITCHING_PROTOCOLS:
             return self.encode_informational(head.status, head.fields)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alphorn.core import fields
 from alphorn.core.errors import UnexpectedMessage
-from alphorn.core.fields import checked_fields, checked_name, checked_value, sort_fields
+from alphorn.core.fields import Apart, checked_fields, checked_name, checked_value, sort_fields
 
 TOKEN_CHARACTERS = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 """RFC 9110, 5.6.2."""
@@ -106,10 +106,12 @@ def test_fields_may_come_from_any_iterable() -> None:
 
 
 def test_what_is_remembered_about_names_is_bounded() -> None:
-    for number in range(5000):
-        assert checked_name(b"X-%d" % number) == b"x-%d" % number
+    apart = Apart((b"x-7",))
 
-    assert len(fields._known_names) <= fields._MAX_KNOWN_NAMES
+    for number in range(5000):
+        assert sort_fields([(b"X-%d" % number, b"")], apart)[number == 7] == [(b"x-%d" % number, b"")]
+
+    assert len(apart.told) <= fields._MAX_KNOWN_NAMES
 
 
 def test_a_field_that_was_good_once_is_checked_anew_when_it_is_not_the_same() -> None:
@@ -121,13 +123,24 @@ def test_a_field_that_was_good_once_is_checked_anew_when_it_is_not_the_same() ->
             checked_fields([bad])
 
 
-def test_fields_that_the_server_looks_at_are_set_apart_with_their_values_as_they_came() -> None:
-    pairs = [(b"A", b" b "), (b"Date", "not bytes"), [b"c", b"d"], (b"date", b"\n")]
+def test_fields_that_the_server_looks_at_are_set_apart_when_their_names_are_new_and_when_they_are_known() -> (
+    None
+):
+    pairs = [(b"A", b" b "), (b"Date", b"e "), [b"c", b"d"], (b"date", b"f")]
+    apart = Apart((b"date",))
 
-    assert sort_fields(pairs, frozenset((b"date",))) == (
-        [(b"a", b"b"), (b"c", b"d")],
-        [(b"date", "not bytes"), (b"date", b"\n")],
-    )
+    for _ in range(2):
+        assert sort_fields(pairs, apart) == ([(b"a", b"b"), (b"c", b"d")], [(b"date", b"e"), (b"date", b"f")])
+
+
+@pytest.mark.parametrize("value", ["not bytes", b"a\n", b"\x00", None])
+def test_fields_that_are_set_apart_are_checked_like_others(value: Any) -> None:
+    apart = Apart((b"date",))
+    sort_fields([(b"date", b"")], apart)
+
+    for name in (b"date", b"Date"):
+        with pytest.raises(UnexpectedMessage, match="the value of 'date'"):
+            sort_fields([(name, value)], apart)
 
 
 @given(st.lists(st.tuples(names, st.binary(max_size=20)), max_size=4))
@@ -136,9 +149,11 @@ def test_sorting_checks_values_as_each_is_checked_alone(pairs: list[tuple[bytes,
         expected = [(lower := checked_name(name), checked_value(lower, value)) for name, value in pairs]
     except UnexpectedMessage as error:
         with pytest.raises(UnexpectedMessage, match=re.escape(str(error))):
-            sort_fields(pairs, frozenset())
+            sort_fields(pairs, Apart(()))
     else:
-        assert sort_fields(pairs, frozenset()) == (expected, [])
+        apart = Apart(())
+        for _ in range(2):
+            assert sort_fields(pairs, apart) == (expected, [])
 
 
 def test_a_field_that_is_wrong_is_named_among_good_ones() -> None:
@@ -148,5 +163,5 @@ def test_a_field_that_is_wrong_is_named_among_good_ones() -> None:
     pairs = [(b"a", b"b"), (b"c", Text(b" d ")), (b"e", b"f\r\ng: h"), (b"i", b"j")]
 
     with pytest.raises(UnexpectedMessage, match="'e'"):
-        sort_fields(pairs, frozenset())
-    assert sort_fields(pairs[:2], frozenset()) == ([(b"a", b"b"), (b"c", b"d")], [])
+        sort_fields(pairs, Apart(()))
+    assert sort_fields(pairs[:2], Apart(())) == ([(b"a", b"b"), (b"c", b"d")], [])
