@@ -6,14 +6,13 @@ import resource
 import signal
 import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from support.carrier import HTTP1_CLEAR, HTTP1_TLS, HTTP2_CLEAR, HTTP2_TLS, Carrier
 from support.certificates import Pair
-from support.process import PATIENCE_SECONDS
+from support.process import PATIENCE_SECONDS, block_until
 
 from .attack import Attack
 
@@ -125,12 +124,11 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
+    def listens() -> bool:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
         except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(f"nobody listens on {port}")
+            return False
+        return True
+
+    block_until(listens, f"somebody to listen on {port}")

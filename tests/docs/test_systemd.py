@@ -9,13 +9,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from support.certificates import Pair, authority
 from support.pages import ROOT, Page
-from support.process import PATIENCE_SECONDS
+from support.process import PATIENCE_SECONDS, block_until
 
 PAGE = Page(ROOT / "docs" / "guide" / "systemd.md")
 UNITS = {block.text.partition("\n")[0].rpartition("/")[2]: block.text for block in PAGE.blocks("ini")}
@@ -70,14 +69,15 @@ def test_the_command_of_the_service_serves_on_the_sockets_of_its_units(
 
 def ask(port: int, tls: ssl.SSLContext | None = None) -> tuple[int, str | None]:
     """Make a request, as soon as somebody listens, and return status and location of the answer."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
-            break
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline, "nobody listens"
-            time.sleep(0.05)
+    sockets: list[socket.socket] = []
+
+    def connected() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            sockets.append(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS))
+        return bool(sockets)
+
+    block_until(connected, "somebody to listen")
+    (sock,) = sockets
     with contextlib.closing(http.client.HTTPConnection("localhost", port)) as client:
         client.sock = sock if tls is None else tls.wrap_socket(sock, server_hostname="localhost")
         client.request("GET", "/")

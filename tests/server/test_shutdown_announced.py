@@ -96,6 +96,7 @@ async def test_a_websocket_has_the_event_too(talk: BeginTalk, stop: Stop) -> Non
     assert event.is_set()
     await websocket.receive()
     call.finish()
+    websocket.exchange._client.close()
     await ended(stopping)
 
 

@@ -340,11 +340,11 @@ def test_a_startup_and_a_shutdown_may_block_for_longer(folder: Path) -> None:
         "import asyncio, time\n"
         "async def app(scope, receive, send):\n"
         "    await receive()\n"
-        "    time.sleep(6)\n"
+        "    time.sleep(4)\n"  # more than the time and a tick of the clock
         "    await send({'type': 'lifespan.startup.complete'})\n"
         "    await receive()\n"
-        "    await asyncio.sleep(2)\n"  # the loop turns a little first
-        "    time.sleep(7)\n"
+        "    await asyncio.sleep(1.5)\n"  # the loop turns a little first
+        "    time.sleep(4)\n"
         "    await send({'type': 'lifespan.shutdown.complete'})\n"
     )
     with start(folder, "--hang-timeout", "2") as server:
