@@ -16,11 +16,12 @@ END_STREAM, END_HEADERS, ACK, PADDED = 1, 4, 1, 8
 INITIAL_WINDOW_SIZE: Final = 4
 LARGEST_WINDOW: Final = 2**31 - 1
 MAX_FRAME: Final = 16384
+HEAD: Final = struct.Struct("!LBL")  # the length in 24 bits, then the kind, together; flags; the stream
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """Return a frame (RFC 9113, 4.1)."""
-    return len(payload).to_bytes(3) + struct.pack("!BBL", kind, flags, stream) + payload
+    return HEAD.pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
 def status(block: bytes) -> int:
@@ -53,7 +54,7 @@ class Http2Wire(asyncio.Protocol, ABC):
         self.connection_window = 65535
         self.closed = False
         self._settled = False
-        self._buffer = bytearray()
+        self._unparsed = b""
 
     @abstractmethod
     def ready(self) -> None:
@@ -88,18 +89,18 @@ class Http2Wire(asyncio.Protocol, ABC):
 
     def data_received(self, data: bytes) -> None:
         """Take the frames apart."""
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        while len(buffer) - start >= 9:
-            end = start + 9 + int.from_bytes(buffer[start : start + 3])
-            if len(buffer) < end:
+        if self._unparsed:
+            data = self._unparsed + data
+        start, end = 0, len(data)
+        while end - start >= HEAD.size:
+            length_and_kind, flags, stream = HEAD.unpack_from(data, start)
+            content = start + HEAD.size
+            stop = content + (length_and_kind >> 8)
+            if stop > end:
                 break
-            kind, flags = buffer[start + 3], buffer[start + 4]
-            stream = int.from_bytes(buffer[start + 5 : start + 9])
-            self._take(kind, flags, stream, bytes(buffer[start + 9 : end]))
-            start = end
-        del buffer[:start]
+            self._take(length_and_kind & 0xFF, flags, stream, data[content:stop])
+            start = stop
+        self._unparsed = data[start:]
         self.turn_ends()
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:

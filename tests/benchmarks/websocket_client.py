@@ -7,7 +7,6 @@ picows speaks over HTTP/1.1; `--http2` speaks over HTTP/2 in the clear (RFC 8441
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -61,20 +60,39 @@ class OverHttp1(picows.WSListener):
         self.closed = True
 
 
+class Frames(dict[int, bytes]):
+    """The same message so many times, in DATA frames; made when it is first asked for, for all connections."""
+
+    def __init__(self, message: bytes) -> None:
+        super().__init__()
+        self.message = masked(message)
+
+    def __missing__(self, times: int) -> bytes:
+        self[times] = frames = in_frames(self.message * times)
+        return frames
+
+
+def in_frames(content: bytes) -> bytes:
+    """Return as many DATA frames as it takes."""
+    starts = range(0, len(content), MAX_FRAME)
+    return b"".join(frame(DATA, 0, STREAM, content[start : start + MAX_FRAME]) for start in starts)
+
+
 class OverHttp2(Http2Wire):
     """A connection with one WebSocket on it."""
 
-    def __init__(self, message: bytes, accepted: "asyncio.Future[None]") -> None:
+    def __init__(self, frames: Frames, accepted: "asyncio.Future[None]") -> None:
         super().__init__()
         self.count = 0
-        self._message = masked(message)
+        self._frames = frames
         self._accepted = accepted
         self._messages = MessageCounter()
         self._stream_window = 0
-        self._pending = bytearray()
+        self._due = 0  # messages
+        self._held_back = bytearray()  # of them, by a window
 
     def begin(self, in_flight: int) -> None:
-        self._pending += self._message * in_flight
+        self._due = in_flight
         self.turn_ends()
 
     def ready(self) -> None:
@@ -98,7 +116,7 @@ class OverHttp2(Http2Wire):
     def data(self, stream: int, payload: bytes, ended: bool) -> None:
         back = self._messages.feed(payload)
         self.count += back
-        self._pending += self._message * back
+        self._due += back
         if ended:
             self.transport.close()
 
@@ -110,17 +128,26 @@ class OverHttp2(Http2Wire):
             self._stream_window += count
 
     def turn_ends(self) -> None:
-        count = min(len(self._pending), self._stream_window, self.connection_window)
-        if count == 0:
-            return
-        now = bytes(self._pending[:count])
-        del self._pending[:count]
-        self._stream_window -= count
-        self.connection_window -= count
-        starts = range(0, count, MAX_FRAME)
-        self.transport.write(
-            b"".join(frame(DATA, 0, STREAM, now[start : start + MAX_FRAME]) for start in starts)
-        )
+        size = self._due * len(self._frames.message)
+        if self._held_back or size > min(self._stream_window, self.connection_window):
+            self._send_what_fits()
+        elif size:
+            self._use(size)
+            self.transport.write(self._frames[self._due])
+            self._due = 0
+
+    def _send_what_fits(self) -> None:
+        self._held_back += self._frames.message * self._due
+        self._due = 0
+        size = min(len(self._held_back), self._stream_window, self.connection_window)
+        if size > 0:
+            self._use(size)
+            self.transport.write(in_frames(bytes(self._held_back[:size])))
+            del self._held_back[:size]
+
+    def _use(self, size: int) -> None:
+        self._stream_window -= size
+        self.connection_window -= size
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -135,11 +162,11 @@ async def over_http1(url: str, message: bytes) -> Echo:
     return listener
 
 
-async def over_http2(url: str, message: bytes) -> Echo:
+async def over_http2(url: str, frames: Frames) -> Echo:
     """Connect over HTTP/2, and wait until the WebSocket is accepted."""
     loop = asyncio.get_running_loop()
     accepted: asyncio.Future[None] = loop.create_future()
-    _, echo = await loop.create_connection(lambda: OverHttp2(message, accepted), *address(url))
+    _, echo = await loop.create_connection(lambda: OverHttp2(frames, accepted), *address(url))
     await accepted
     return echo
 
@@ -153,8 +180,11 @@ async def main() -> None:
     arguments = options.parse_args()
     assert urlsplit(arguments.url).scheme == "ws"
     message = bytes(arguments.bytes)
-    connect: Callable[[str, bytes], Awaitable[Echo]] = over_http2 if arguments.http2 else over_http1
-    echoes = [await connect(arguments.url, message) for _ in range(arguments.connections)]
+    frames = Frames(message)
+    echoes: list[Echo] = [
+        await (over_http2(arguments.url, frames) if arguments.http2 else over_http1(arguments.url, message))
+        for _ in range(arguments.connections)
+    ]
     started = time.perf_counter()
     for echo in echoes:
         echo.begin(arguments.in_flight)

@@ -7,37 +7,30 @@ class MessageCounter:
     """Counts the messages in what a server sends: unmasked frames, in any pieces (RFC 6455, 5.2)."""
 
     def __init__(self) -> None:
-        self._head = bytearray()
-        self._left = 0
-        self._final = False
+        self._head = b""  # of a frame, as long as it is incomplete
+        self._left = 0  # of the content of a frame
+        self._final = False  # whether its end is that of a message
 
     def feed(self, data: bytes) -> int:
         """Take what came, and return how many messages it completes."""
-        complete = start = 0
-        while start < len(data):
-            if self._left:
-                taken = min(self._left, len(data) - start)
-                self._left -= taken
-                start += taken
-            else:
-                self._head.append(data[start])
-                start += 1
-                if not self._head_is_read():
-                    continue
-            if self._left == 0:
-                complete += self._final
+        if self._head:
+            data = self._head + data
+        end, next_frame = len(data), self._left
+        complete = int(0 < next_frame <= end and self._final)
+        while end - next_frame >= 2:
+            first, length = data[next_frame], data[next_frame + 1]
+            content = next_frame + 2
+            if length > 125:
+                content += 2 if length == 126 else 8
+                if content > end:
+                    break
+                length = int.from_bytes(data[next_frame + 2 : content])
+            self._final = first & 0x88 == 0x80  # the last of a message, and no control frame
+            next_frame = content + length
+            complete += self._final and next_frame <= end
+        self._left = max(0, next_frame - end)
+        self._head = data[next_frame:]
         return complete
-
-    def _head_is_read(self) -> bool:
-        head = self._head
-        extended = {126: 2, 127: 8}.get(head[1], 0) if len(head) > 1 else 0
-        if len(head) < 2 + extended:
-            return False
-        self._left = int.from_bytes(head[2:]) if extended else head[1]
-        is_control = bool(head[0] & 8)
-        self._final = bool(head[0] & 128) and not is_control
-        head.clear()
-        return True
 
 
 def masked(message: bytes) -> bytes:
