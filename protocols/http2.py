@@ -127,7 +127,8 @@ class Http2Connection(asyncio.Protocol):
         try:
             for event in self._machine.receive(data):
                 self._handlers[type(event)](event)
-            self._start()
+            if self._starting:
+                self._start()
         except ConnectionFault as fault:
             self.fail(fault)
             return
@@ -142,7 +143,8 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
         if self._machine.behind:
             self._worker.loop.call_soon(self._take_turn)
-        self._balance_reading()
+        if self._machine.behind or self._sender.full or self._paused:
+            self._balance_reading()
         self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -306,7 +308,8 @@ class Http2Connection(asyncio.Protocol):
         """Give window back for what the application took; the machine waits until an update is worth a frame."""
         stream.owed -= taken
         self._machine.acknowledge_received_data(taken, stream.id)
-        self._flush_soon()
+        if self._machine.wants_to_send:
+            self._flush_soon()
 
     def expect(self, stream: Http2Stream) -> None:
         """See to it that the client sends the content that an application waits for."""
@@ -388,19 +391,20 @@ class Http2Connection(asyncio.Protocol):
         if stream is None:
             self._drop_content(event.stream_id, event.size)
         else:
-            self._take_content(stream, event.data, event.size - len(event.data))
+            self._take_content(stream, event.data, event.size)
         if event.ended:
             self._end_stream(event.stream_id)
 
-    def _take_content(self, stream: Http2Stream, data: bytes, padding: int) -> None:
-        if padding:  # is nobody's to take (RFC 9113, 6.1)
-            self._machine.acknowledge_received_data(padding, stream.id)
-        if data:
+    def _take_content(self, stream: Http2Stream, data: bytes, size: int) -> None:
+        length = len(data)
+        if length < size:  # padding is nobody's to take (RFC 9113, 6.1)
+            self._machine.acknowledge_received_data(size - length, stream.id)
+        if length:
             assert stream.exchange is not None
             stream.expects_continue = False
-            stream.received += len(data)
-            stream.owed += len(data)
-            if 0 < self._worker.config.max_body < stream.received and not stream.tunnel:
+            stream.received += length
+            stream.owed += length
+            if not stream.tunnel and 0 < self._worker.config.max_body < stream.received:
                 if stream.begun:  # then it is reset, and the client is why
                     self._guard.count_reset()
                 self.give_up(stream, content_too_large())

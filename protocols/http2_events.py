@@ -6,7 +6,7 @@ A frame of the client is one event at the most, and DATA frames in a row may be 
 that ends a request says so itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol, TypeAlias
@@ -121,7 +121,7 @@ class Machine(Protocol):
 
     # ------------------------------------------------------------------ the client
 
-    def receive(self, data: bytes, /) -> Iterator[Event]:
+    def receive(self, data: bytes, /) -> Iterable[Event]:
         """Take bytes of the client; yield the events of as many frames as one turn has, one by one.
 
         Where `behind` then says so, there may be more: `receive(b"")`.
@@ -155,6 +155,9 @@ class Machine(Protocol):
 
     def send_data(self, stream_id: int, data: bytes | memoryview, /, end_stream: bool = False) -> None:
         """Send content in as many DATA frames as it takes, which the windows have room for."""
+
+    def send_message(self, stream_id: int, content: bytes, /) -> bool:
+        """Send content that leaves something of the windows; tell whether it does, for else nothing was sent."""
 
     def send_whole(self, stream_id: int, head: Head, content: bytes, /) -> int:
         """Send a response whose content fits one DATA frame, and so end the stream on our side.

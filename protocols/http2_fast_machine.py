@@ -12,7 +12,7 @@ Invariants:
 - Once `receive` has raised, the machine is good for nothing but `say_goaway`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from h2.errors import ErrorCodes
@@ -114,7 +114,7 @@ class Http2FastMachine(Http2Streams):
 
     # ------------------------------------------------------------------ frames
 
-    def receive(self, data: bytes) -> Iterator[Event]:  # noqa: C901, PLR0912 - one loop, for a call per frame would be its cost
+    def receive(self, data: bytes) -> Iterable[Event]:
         """Take bytes of the client; yield the events of as many frames as one turn has room for, one by one.
 
         Where `behind` then says so, there may be more: `receive(b"")`.
@@ -122,6 +122,41 @@ class Http2FastMachine(Http2Streams):
         Raises:
             ConnectionFault: The connection must end with GOAWAY and this code.
         """
+        if len(data) > wire.HEAD_SIZE and not self._unparsed and self._expected is None:
+            event = self._take_content(data)
+            if event is not None:
+                return (event,)
+        return self._receive_frames(data)
+
+    def _take_content(self, data: bytes) -> DataReceived | None:
+        """Take a read that is content of one stream and nothing else, as messages of a WebSocket come.
+
+        It is one DATA frame, or several of which all but the last are of one size.
+
+        Returns:
+            None if it is anything else, or there may be anything wrong with it: then it has not been taken.
+        """
+        length_and_kind, flags, stream_id = wire.HEAD.unpack_from(data)
+        stream = self._streams.get(stream_id)
+        if stream is None or flags or length_and_kind & 0xFF != wire.DATA:
+            return None
+        window, whole_window = stream.inbound, self._inbound
+        if window is None or not stream.receiving or stream.length is not None:
+            return None
+        length = length_and_kind >> 8
+        if length == len(data) - wire.HEAD_SIZE:
+            content = data[wire.HEAD_SIZE :]
+        else:
+            content = _joined(data, length, stream_id)
+        size = len(content)
+        if not size or length > wire.DEFAULT_FRAME_SIZE or size > window.left or size > whole_window.left:
+            return None
+        window.left -= size
+        whole_window.left -= size
+        stream.received += size
+        return DataReceived(stream_id, content, size, False)
+
+    def _receive_frames(self, data: bytes) -> Iterator[Event]:  # noqa: C901, PLR0912 - one loop, for a call per frame would be its cost
         self.behind = False
         if self._preface:
             data = self._skip_preface(data)
@@ -143,7 +178,7 @@ class Http2FastMachine(Http2Streams):
                 break
             start = payload_end
             left -= 1
-            if length > ORDINARY_BYTES or kind == wire.SETTINGS:
+            if kind and (length > ORDINARY_BYTES or kind == wire.SETTINGS):
                 left -= extra_work(kind, flags, length)
             there = end - start - wire.HEAD_SIZE  # of the next frame, which may be a part of an upload
             if kind or flags or not length or there < 0 or there < int.from_bytes(data[start : start + 3]):
@@ -468,6 +503,33 @@ class Http2FastMachine(Http2Streams):
         """Ignore what we do not know (5.5), and ALTSVC, which servers send (RFC 7838, 4)."""
         self._guard.count_useless()
         return None
+
+
+def _joined(data: bytes, length: int, stream_id: int) -> bytes:
+    """Return the content of DATA frames that are all there is in a read; nothing if they are not.
+
+    Args:
+        data: A read that begins with a DATA frame without flags.
+        length: Of its content, in bytes; of all others too, but for the last, which may be shorter.
+        stream_id: Its stream.
+    """
+    step = wire.HEAD_SIZE + length
+    whole, rest = divmod(len(data), step)
+    last = len(data) - rest
+    if whole >= WORK_PER_TURN or 0 < rest <= wire.HEAD_SIZE:
+        return b""
+    size = rest - wire.HEAD_SIZE
+    if rest and wire.HEAD.unpack_from(data, last) != (size << 8 | wire.DATA, 0, stream_id):
+        return b""
+    head, view, parts = data[: wire.HEAD_SIZE], memoryview(data), []
+    for start in range(0, last, step):
+        content = start + wire.HEAD_SIZE
+        if data[start:content] != head:
+            return b""
+        parts.append(view[content : start + step])
+    if rest:
+        parts.append(view[last + wire.HEAD_SIZE :])
+    return b"".join(parts)
 
 
 def _consume(window: InboundWindow, size: int) -> None:

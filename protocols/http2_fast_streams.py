@@ -187,8 +187,11 @@ class Http2Streams:
 
     def data_to_send(self) -> bytes:
         """Take what is to be sent."""
-        data = b"".join(self._out)
-        self._out.clear()
+        out = self._out
+        if not out:
+            return b""
+        data = b"".join(out)
+        out.clear()
         return data
 
     def send_headers(self, stream_id: int, fields: Fields, end_stream: bool = False) -> None:
@@ -198,6 +201,19 @@ class Http2Streams:
         self._send_block(wire.HEADERS, flags, stream_id, self._encoder.encode(fields))
         if end_stream:
             self._end_sending(stream_id, stream)
+
+    def send_message(self, stream_id: int, content: bytes) -> bool:
+        """Send content that leaves something of the windows; see `Machine.send_message`."""
+        stream, size = self._streams[stream_id], len(content)
+        if size >= stream.outbound or size >= self.outbound_flow_control_window:
+            return False
+        if size > self.max_outbound_frame_size:
+            self.send_data(stream_id, content)
+        else:
+            stream.outbound -= size
+            self.outbound_flow_control_window -= size
+            self._out += (_pack_head(size << 8 | wire.DATA, 0, stream_id), content)
+        return True
 
     def send_whole(self, stream_id: int, head: Head, content: bytes) -> int:
         """Send a response in one DATA frame, if there is room for it; see `Machine.send_whole`."""
@@ -239,14 +255,14 @@ class Http2Streams:
             stream.outbound -= size
             self.outbound_flow_control_window -= size
             if size > largest:
-                head = wire.HEAD.pack(largest << 8 | wire.DATA, 0, stream_id)
+                head = _pack_head(largest << 8 | wire.DATA, 0, stream_id)
                 last = (size - 1) // largest * largest
                 data = memoryview(data)  # nothing is copied until all leaves
                 for start in range(0, last, largest):
                     out += (head, data[start : start + largest])
                 data = data[last:]
         flags = wire.END_STREAM if end_stream else 0
-        out += (wire.HEAD.pack(len(data) << 8 | wire.DATA, flags, stream_id), data)
+        out += (_pack_head(len(data) << 8 | wire.DATA, flags, stream_id), data)
         if end_stream:
             self._end_sending(stream_id, stream)
 
@@ -270,7 +286,9 @@ class Http2Streams:
 
     def acknowledge_received_data(self, size: int, stream_id: int) -> None:
         """Give window back for bytes that have been taken, as soon as it is worth a frame."""
-        self._credit(size)
+        increment = self._inbound.take(size)
+        if increment:
+            self._update_window(0, increment)
         stream = self._streams.get(stream_id)
         # On the others nothing more comes.
         if stream is not None and stream.receiving and stream.inbound is not None:

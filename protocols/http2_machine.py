@@ -222,6 +222,13 @@ class Http2Machine(H2Connection):
             data = data[largest:]
         super().send_data(stream_id, data, end_stream, pad_length)
 
+    def send_message(self, stream_id: int, content: bytes) -> bool:
+        """Send content that leaves something of the windows; see `Machine.send_message`."""
+        room = self.local_flow_control_window(stream_id) > len(content)
+        if room:
+            self.send_data(stream_id, content)
+        return room
+
     def send_whole(self, stream_id: int, head: Head, content: bytes) -> int:
         """Send a response in one DATA frame, if there is room for it; see `Machine.send_whole`."""
         left = self.local_flow_control_window(stream_id) - len(content)

@@ -92,23 +92,26 @@ class Http2Sender:
 
         One message between two flushes: if there are more, they are better put together.
         """
-        machine, size = self.machine, len(content)
+        size = len(content)
         if self.full or self._unflushed or self._schedule.members or size > _BURST:
             return False
-        if size >= machine.local_flow_control_window(stream.id):
+        if not self.machine.send_message(stream.id, content):
             return False
-        machine.send_data(stream.id, content)
         stream.sent += size
         self.sent += size
         self._unflushed = size
-        self._guard.count_data(size, cut=False)
+        if size < SMALL:
+            self._guard.earned += REPLIES
+        else:
+            self._guard.count_data(size, cut=False)
         return True
 
     def flush(self, transport: asyncio.WriteTransport) -> bool:
         """Hand over what is there, while the transport has room; tell whether a window or it held anything back."""
         self._blocked = False
+        waiting = self._schedule.members
         while not transport.is_closing():
-            if not self.full:
+            if waiting and not self.full:
                 self._fill()
             data = self.machine.data_to_send()
             if not data:
@@ -116,9 +119,9 @@ class Http2Sender:
             transport.write(data)
             self._unflushed = 0
             self.handed_over += len(data)
-            if self.full or not self._schedule.members:
+            if self.full or not waiting:
                 break
-        return self._blocked or bool(self._schedule.members)
+        return self._blocked or bool(waiting)
 
     def _fill(self) -> None:
         """Take content out of the streams in turns, a burst of it."""

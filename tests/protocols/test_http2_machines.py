@@ -357,6 +357,13 @@ def client_acts() -> st.SearchStrategy[Act]:
 
         return act
 
+    def message(pick: int, size: int, count: int, last: bytes) -> Act:
+        def act(both: Both) -> None:
+            number = _known(both, pick)
+            both.hear(*[Data(number, bytes(size))] * count, Data(number, last))
+
+        return act
+
     part = st.tuples(
         st.sampled_from([0, 0, 0, 0, 1]),
         contents,
@@ -365,6 +372,7 @@ def client_acts() -> st.SearchStrategy[Act]:
     )
     likely = [
         st.builds(row, picks, st.lists(part, min_size=2, max_size=6), cuts),
+        st.builds(message, picks, st.integers(0, 300), st.integers(0, 3), contents),
         st.builds(request, st.integers(1, 2), sections, st.booleans(), cuts),
         st.builds(request, st.just(1), st.just(POST), st.just(False), cuts),
         frames(Data, contents, st.booleans(), paddings),
@@ -560,9 +568,69 @@ def test_content_in_a_row_is_one_event_of_ours() -> None:
     both.hear(
         Headers(1, POST), Headers(3, POST), *row, Data(3, b"3"), *row[:2], Data(1), Data(1, b"4", padding=1)
     )
+    both.hear(*[Data(1, b"-")] * 100)
     both.hear(*[Data(1, b"-")] * 100, Data(1, b"."), Data(1, b"5", end_stream=True), cuts=[])
     contents = [event.data for event in both.events if isinstance(event, events.DataReceived)]
-    assert contents == [b"0123456789", b"3", b"01", b"", b"4", b"-" * 64, b"-" * 36 + b".", b"5"]
+    hundred = [b"-" * 64, b"-" * 36]
+    assert contents == [b"0123456789", b"3", b"01", b"", b"4", *hundred, hundred[0], hundred[1] + b".", b"5"]
+
+
+@pytest.mark.parametrize("sizes", [[7], [7, 7, 7], [7, 7, 3], [16_384, 16_384, 1], [7] * 63 + [3]], ids=str)
+def test_a_read_of_content_is_one_event_where_its_frames_are_of_one_size(sizes: list[int]) -> None:
+    both = started(stream_window=2**20)
+    both.hear(Headers(1, POST), Data(1, b"before"))
+    frames = [bytes([number]) * size for number, size in enumerate(sizes)]
+    both.hear(*[Data(1, content) for content in frames])
+    contents = [event.data for event in both.events if isinstance(event, events.DataReceived)]
+    assert contents == [b"before", b"".join(frames)]
+
+
+def test_both_machines_refuse_a_read_of_content_in_a_frame_that_is_too_large() -> None:
+    both = started(stream_window=2**20)
+    both.hear(Headers(1, POST), Data(1, b"before"))
+    both.hear(Data(1, bytes(16_385)))
+    assert both.fault == (ErrorCodes.FRAME_SIZE_ERROR, None)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        [Data(1, b"7" * 7)] * 64 + [Data(1, b"3" * 3)],
+        [Data(1, b"7" * 7), Data(1, b"9" * 9)],
+        [Data(1, b"3" * 3), Data(1, b"7" * 7)],
+        [Data(1, b"\0\0\x07\0\0\0\0\0\x01" + b"7" * 7)],  # a frame in a frame, which a cut lays bare
+        [Data(1)] * 3,
+        [Data(1, b"7" * 7, end_stream=True)],
+        [Data(1, b"3" * 3, padding=3)],
+        [HeadersPart(13, b"", end_stream=True), Data(1, b"7" * 7)],
+        [Data(1, b"7" * 7), Data(1)],
+        [Data(1, b"7" * 7), Data(1, b"7" * 7, end_stream=True)],
+        [Data(1, b"7" * 7), Data(1, b"3" * 3, end_stream=True)],
+        [Data(1, b"7" * 7), Data(1, b"3" * 3, padding=3)],
+        [Data(1, b"7" * 7), Data(3, b"7" * 7), Data(1, b"7" * 7)],
+        [Data(1, b"7" * 7), Data(3, b"3" * 3)],
+        [Data(1, b"8" * 8), Ping(), Data(1, b"8" * 8)],
+        [Data(1, b"8" * 8), Ping()],
+        [Data(5, b"7" * 7)],
+        [Data(7, b"7" * 7)],
+        [Data(9, b"7" * 7)],
+        [Data(11, b"3" * 3)],
+        [Data(11, b"7" * 7)],
+        [Data(13, b"7" * 7)],
+        [Data(1, bytes(16_385))],
+        [Data(1, bytes(995))],
+        [Data(1, bytes(400))] * 2 + [Data(1, bytes(195))],
+        [Data(1, bytes(400))] * 2 + [Data(1, bytes(194)), Data(1, b"x")],
+    ],
+)
+@pytest.mark.parametrize("cut", [0, -2, -12, -17])
+def test_both_machines_take_a_read_of_content_for_the_same(read: list[Frame], cut: int) -> None:
+    both = started(stream_window=1000)
+    for number in (1, 3, 5, 9):
+        both.hear(Headers(number, POST), Data(number, b"before"))
+    both.hear(RstStream(5, ErrorCodes.CANCEL), Data(9, b"", end_stream=True))
+    both.hear(Headers(11, [*POST, (b"content-length", b"9")]), Data(11, b"before"))
+    both.hear(*read, cuts=[cut])
 
 
 def test_both_machines_hold_a_client_to_a_smaller_window_once_it_knows() -> None:
