@@ -59,6 +59,9 @@ def _read_integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
         HPACKDecodingError: It is too long.
         IndexError: The block ends within it.
     """
+    byte = block[position]
+    if byte < 0x80:  # as in most cases
+        return prefix + byte, position + 1
     value = prefix
     for shift in range(0, 7 * _MAX_CONTINUATION, 7):
         byte = block[position]
@@ -76,16 +79,18 @@ def _read_string(block: bytes, position: int) -> tuple[bytes, int]:
         HPACKDecodingError: It is invalid, or the block ends within it.
         IndexError: The block ends before it or within its length.
     """
-    first = block[position]
+    length = block[position]
     position += 1
-    length = first & 0x7F
+    coded = length >= 0x80
+    if coded:
+        length -= 0x80
     if length == 0x7F:
         length, position = _read_integer(block, position, length)
     end = position + length
     if end > len(block):
         raise HPACKDecodingError("the block ends within a string")
     string = block[position:end]
-    return string if first < 0x80 else decode_huffman(string), end
+    return decode_huffman(string) if coded else string, end
 
 
 def _integer(value: int, prefix: int, pattern: int) -> bytes:
@@ -112,17 +117,24 @@ def _length(length: int) -> bytes:
     return _integer(length, 0x7F, 0x00)
 
 
+# 7.1.3: values that could be guessed one by one, were they ever in a table.
+_SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+_MAX_SECRET: Final = 1024  # bytes of one that is remembered until the next
+
+
 class HpackDecoder:
     """The client's blocks to lists of fields; one per connection, every block in turn.
 
     Attributes:
         changed: Whether the last block changed the table, so that the same bytes might say something else now.
         list_bytes: The size of the last list, in bytes as 4.1 counts them.
+        measured: Whether any block has said a content-length, other than by the index of the static table's.
         max_header_list_size: How large a list may become, in bytes as 4.1 counts them.
         max_allowed_table_size: How large the client may make its table, in bytes: what our SETTINGS said.
     """
 
     __slots__ = (
+        "_secrets",
         "_table",
         "_table_bytes",
         "changed",
@@ -130,6 +142,7 @@ class HpackDecoder:
         "list_bytes",
         "max_allowed_table_size",
         "max_header_list_size",
+        "measured",
     )
 
     def __init__(self, max_header_list_size: int) -> None:
@@ -139,11 +152,14 @@ class HpackDecoder:
         # This connection.
         self.changed = False
         self.list_bytes = 0
+        self.measured = False
         self.header_table_size = _DEFAULT_TABLE
         self._table = _STATIC_ENTRIES.copy()  # the dynamic part begins with the newest
         self._table_bytes = 0
+        # Of each name that is a secret's, the last value: as it was encoded, and what it was.
+        self._secrets: dict[bytes, tuple[bytes, bytes]] = {}
 
-    def decode(self, data: bytes, raw: bool = True) -> Fields:  # noqa: C901, PLR0912 - one loop, for a call per field would be its cost
+    def decode(self, data: bytes, raw: bool = True) -> Fields:  # noqa: C901, PLR0912, PLR0915 - one loop, for a call per field would be its cost
         """Decode one block.
 
         Args:
@@ -168,10 +184,10 @@ class HpackDecoder:
                         raise HPACKDecodingError("index 0")
                     index, position = _read_integer(data, position, 0x7F)
                     field, size = table[index]
-                elif first & 0x60 == 0x20:  # 6.3: table size update
+                elif 0x20 <= first < 0x40:  # 6.3: table size update
                     if fields:
                         raise HPACKDecodingError("a table size update behind a field")
-                    size = first & 0x1F
+                    size = first - 0x20
                     if size == 0x1F:
                         size, position = _read_integer(data, position, size)
                     self._resize(size)
@@ -185,7 +201,12 @@ class HpackDecoder:
                         name = table[index][0][0]
                     else:
                         name, position = _read_string(data, position)
-                    value, position = _read_string(data, position)
+                    if name == b"content-length":
+                        self.measured = True
+                    if first < 0x40 and name in _SECRET:
+                        value, position = self._read_secret(name, data, position)
+                    else:
+                        value, position = _read_string(data, position)
                     field = (name, value)
                     size = _ENTRY_OVERHEAD + len(name) + len(value)
                     if first >= 0x40:
@@ -204,6 +225,16 @@ class HpackDecoder:
             raise InvalidTableSizeError("the table was not made as small as it has to be")
         self.list_bytes = list_bytes
         return fields
+
+    def _read_secret(self, name: bytes, block: bytes, position: int) -> tuple[bytes, int]:
+        """Read a value that is in no table (7.1.3) and yet, most often, the same as last time."""
+        known = self._secrets.get(name)
+        if known is not None and block.startswith(known[0], position):  # its length is a part of it
+            return known[1], position + len(known[0])
+        value, end = _read_string(block, position)
+        if len(value) <= _MAX_SECRET:
+            self._secrets[name] = block[position:end], value
+        return value, end
 
     def _resize(self, size: int) -> None:
         if size > self.max_allowed_table_size:
@@ -228,8 +259,6 @@ _INCREMENTAL: Final = 0x40
 _WITHOUT_INDEXING: Final = 0x00
 _NEVER_INDEXED: Final = 0x10
 
-# 7.1.3: values that could be guessed one by one, were they ever in the table.
-_SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
 # Values that hardly ever come again (nghttp2 keeps these out of the table, too).
 _UNIQUE: Final = frozenset((b"age", b"etag", b"if-modified-since", b"if-none-match", b"location"))
 

@@ -328,7 +328,7 @@ class Http2Connection(asyncio.Protocol):
         head, section = promised_request(path, fields, stream.authority, secure=self._facts.secure)
         promised_id = self._machine.get_next_available_stream_id()
         self._machine.push_stream(stream.id, promised_id, section)
-        pushed = Http2Stream(self, promised_id, self._worker.config.write_high_mark, receiving=False)
+        pushed = Http2Stream(self, promised_id, self._worker.config.write_high_mark, False)
         self._streams[promised_id] = pushed
         self._pushed += 1
         pushed.authority = stream.authority
@@ -363,7 +363,7 @@ class Http2Connection(asyncio.Protocol):
             if self._opened >= worker.config.max_requests_per_connection:
                 self._guard.count("max_requests_per_connection")
                 self._leave_soon(_ANNOUNCE_SECONDS)  # so that it is left in good order
-        stream = Http2Stream(self, stream_id, worker.config.write_high_mark, receiving=not ended)
+        stream = Http2Stream(self, stream_id, worker.config.write_high_mark, not ended)
         self._streams[stream_id] = stream
         try:
             exchange = open_on_stream(worker, self._facts, stream, request, event.size)
@@ -577,7 +577,7 @@ class Http2Connection(asyncio.Protocol):
         if stream is None:
             return
         del self._streams[stream.id]
-        if stream.id % 2 == 0:
+        if self._pushed and stream.id % 2 == 0:
             self._pushed -= 1
         if stream.pending_bytes:  # else it waits for no turn
             self._sender.discard(stream)

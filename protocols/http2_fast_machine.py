@@ -51,6 +51,7 @@ from .http2_limits import (
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # 3.4
 # The flags of nearly all HEADERS: of a field section in one frame, without padding and priority.
 _WHOLE_SECTION: Final = frozenset((wire.END_HEADERS, wire.END_HEADERS | wire.END_STREAM))
+_EMPTY_LENGTH: Final = 0x80 + 28  # RFC 7541, 6.1 and A
 _MALFORMED: Final = -1  # in place of a length of content
 _SETTINGS_ACK: Final = wire.frame(wire.SETTINGS, wire.ACK, 0)
 
@@ -162,15 +163,14 @@ class Http2FastMachine(Http2Streams):
             data = self._skip_preface(data)
         if self._unparsed:
             data = self._unparsed + data
-        start, end, left, unpack_head = 0, len(data), WORK_PER_TURN, wire.HEAD.unpack_from
+        start, end, left, unpack_head = 0, len(data), WORK_PER_TURN, wire.HEAD_PARTS.unpack_from
         while end - start >= wire.HEAD_SIZE and left > 0:
-            length_and_kind, flags, stream_id = unpack_head(data, start)
-            kind = length_and_kind & 0xFF
-            stream_id &= wire.LARGEST  # 4.1: the bit before it is reserved
+            excess, length, kind, flags, stream_id = unpack_head(data, start)
+            if stream_id < 0:
+                stream_id &= wire.LARGEST  # 4.1: the bit before it is reserved
             if kind > wire.HEADERS or not stream_id:
                 wire.check_place(kind, stream_id)
-            length = length_and_kind >> 8
-            if length > wire.DEFAULT_FRAME_SIZE:  # before all of it has come, which may be 16 MiB
+            if excess or length > wire.DEFAULT_FRAME_SIZE:  # before all of it has come, which may be 16 MiB
                 raise ConnectionFault(ErrorCodes.FRAME_SIZE_ERROR, "larger than SETTINGS_MAX_FRAME_SIZE")
             payload_start = start + wire.HEAD_SIZE
             payload_end = payload_start + length
@@ -180,17 +180,18 @@ class Http2FastMachine(Http2Streams):
             left -= 1
             if kind and (length > ORDINARY_BYTES or kind == wire.SETTINGS):
                 left -= extra_work(kind, flags, length)
+            if kind == wire.HEADERS and flags in _WHOLE_SECTION and self._expected is None:
+                section = data[payload_start:payload_end]
+                event = self._take_section(stream_id, section, flags != wire.END_HEADERS, False)
+                if event is not None:
+                    yield event
+                continue
             there = end - start - wire.HEAD_SIZE  # of the next frame, which may be a part of an upload
             if kind or flags or not length or there < 0 or there < int.from_bytes(data[start : start + 3]):
                 payload = data[payload_start:payload_end]
             else:
                 payload, start, joined = self._join(data, payload_start, payload_end, stream_id, left)
                 left -= joined
-            if kind == wire.HEADERS and flags in _WHOLE_SECTION and self._expected is None:
-                event = self._take_section(stream_id, payload, flags != wire.END_HEADERS, False)
-                if event is not None:
-                    yield event
-                continue
             if kind > wire.HEADERS or flags & (wire.PADDED | wire.HAS_PRIORITY):
                 wire.check_payload(kind, flags, payload)
             if self._expected is not None:
@@ -313,7 +314,7 @@ class Http2FastMachine(Http2Streams):
             malformed = True
         if stream is None:
             self._newest = stream_id
-            self._streams[stream_id] = OpenStream(self._initial_outbound, length, receiving=not ended)
+            self._streams[stream_id] = OpenStream(self._initial_outbound, length, not ended)
             if malformed:
                 return self._fail(stream_id, ErrorCodes.PROTOCOL_ERROR)
             return RequestReceived(stream_id, fields, self._decoder.list_bytes, ended)
@@ -339,7 +340,9 @@ class Http2FastMachine(Http2Streams):
             ) from error
         except HPACKError as error:  # the tables of both sides differ now, which concerns all streams
             raise ConnectionFault(ErrorCodes.COMPRESSION_ERROR, str(error)) from error
-        self._last_section = fields, _content_length(fields)
+        # The static table has an empty one; what looks like its index may be a part of something else.
+        measured = decoder.measured or block.find(_EMPTY_LENGTH) >= 0
+        self._last_section = fields, _content_length(fields) if measured else None
         self._last_block = None if decoder.changed else block
 
     def _take_late_section(self, stream_id: int, block: bytes) -> None:

@@ -46,6 +46,9 @@ _LARGEST_FRAME: Final = 2**24 - 1
 
 # The length is 24 bits, the kind behind it 8: together they are a word.
 HEAD: Final = struct.Struct("!LBL")
+# The same to be read without arithmetic: what is in the first byte is beyond any length that we accept, and a stream
+# below 0 has the reserved bit set.
+HEAD_PARTS: Final = struct.Struct("!BHBBl")
 NUMBER: Final = struct.Struct("!L")
 _SETTING: Final = struct.Struct("!HL")
 

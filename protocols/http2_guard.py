@@ -24,7 +24,7 @@ REPLIES: Final = 3.0
 
 # Of a large frame the client may take a piece at a time, and give back both windows for each KiB.
 _BYTES_PER_REPLY: Final = 512
-SMALL: Final = REPLIES * _BYTES_PER_REPLY
+SMALL: Final = int(REPLIES * _BYTES_PER_REPLY)
 """A DATA frame below this earns as much as any, unless it was cut by its window; in bytes."""
 
 # A client that lags behind gives its window back message by message; one that dribbles, byte by byte.

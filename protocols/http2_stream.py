@@ -99,7 +99,7 @@ class Http2Stream:
 
     zero_copy: Final = False
 
-    def __init__(self, carrier: Carrier, stream_id: int, high_mark: int, *, receiving: bool) -> None:
+    def __init__(self, carrier: Carrier, stream_id: int, high_mark: int, receiving: bool) -> None:
         # Fixed.
         self._carrier = carrier
         self._high_mark = high_mark

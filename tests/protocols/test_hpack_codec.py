@@ -197,7 +197,17 @@ literals = st.one_of(
 )
 updates = st.builds(integer, sizes | numbers, st.just(5), st.just(0x20), paddings)
 plain = st.sampled_from([b"\x82", b"\xbe", b"\xbf", b"\x40\x01x\x01y", b"\x51\x03abc", b"\x0f\x02\x01z"])
-representations = st.one_of(plain, plain, indexed, literals, literals, st.binary(max_size=4))
+# Of `authorization` and `cookie`, as browsers send them: the same value again, and others that begin alike.
+secrets = st.sampled_from(
+    [
+        b"\x1f\x08\x03abc",
+        b"\x1f\x08\x03abd",
+        b"\x1f\x08\x02ab",
+        b"\x0f\x11\x03abc",
+        b"\x1f\x08\x83\x1c\x64\x5f",
+    ]
+)
+representations = st.one_of(plain, plain, secrets, indexed, literals, literals, st.binary(max_size=4))
 blocks_of_any_bytes = st.one_of(
     st.binary(max_size=60),
     st.lists(representations, max_size=12).map(b"".join),
