@@ -202,7 +202,8 @@ async def test_nothing_is_left_of_a_mixed_load(certificate: Pair) -> None:
     ):
         subjects = [Subject(clear), Subject(secure)]
         loads = [Load(subject.server.url, f"{SEED}/{subject is subjects[1]}") for subject in subjects]
-        await asyncio.gather(*(load.run(0, ROUND_SECONDS / 2) for load in loads))  # whatever is made once
+        # Whatever is made once is made now.
+        await asyncio.gather(*(load.run(0, ROUND_SECONDS / 2) for load in loads))
         for subject, held in zip(subjects, await asyncio.gather(*map(at_rest, subjects)), strict=True):
             subject.at_rest = held
         begun = time.monotonic()
