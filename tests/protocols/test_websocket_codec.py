@@ -51,12 +51,15 @@ def events_of(codec: Codec, *pieces: bytes) -> list[Event]:
 
 
 def verdict(events: list[Event]) -> list[Event]:
-    """What must not depend on the pieces: of one message, too big and no text, either may be found first."""
-    if not events or not isinstance(events[-1], Violation):
-        return events
-    return [
-        event for event in events if not (isinstance(event, TooBig) and event.setting == "ws_max_message")
-    ]
+    """What must not depend on the pieces.
+
+    Of one message, too big and no text, either may be found first; and of a frame, that it is too big or its end.
+    """
+    dropping = next((index for index, event in enumerate(events) if isinstance(event, TooBig)), len(events))
+    said = events[:dropping] + [event for event in events[dropping:] if not isinstance(event, Crumb)]
+    if not said or not isinstance(said[-1], Violation):
+        return said
+    return [event for event in said if not (isinstance(event, TooBig) and event.setting == "ws_max_message")]
 
 
 def plain(max_message: int = 1024, max_frame: int = MAX_FRAME, engine: Engine = ENGINE) -> Codec:
@@ -559,10 +562,16 @@ TOO_BIG_AND_NO_TEXT = bytes.fromhex(
     "30be7f8b509023f65c8623f65c862c"
 )
 
+TOO_BIG_BEFORE_ITS_END = bytes.fromhex(
+    "8182d045c717b124018032f4f095008064c7dbdf8989938c64bd938c64bd938c64bd9300805ac549810080bc689e2f808c46"
+    "ef7702278e1663272cdec1ef0df5ae"
+)
+
 
 @pytest.mark.usefixtures("unmasking")
 @on_any_machine
 @example(TOO_BIG_AND_NO_TEXT, [], 0, True, 8)
+@example(TOO_BIG_BEFORE_ITS_END, [], 0, True, 8)
 @given(
     conversations(),
     st.lists(st.integers(0, 2000), max_size=8),
